@@ -71,7 +71,7 @@ def until_admitted(
 
 
 def _cool_down(call: Call, outcome: Outcome | None) -> Generator[Step, Reply, Outcome | None]:
-    """Wait for the end of a cooldown, if one holds the call back: None then, or what it ends with."""
+    """Wait for the end of a cooldown, if one holds the call back. Returns None, or the outcome that ends the call."""
     if call.host.admission.cooldowns is None:
         return None
     stopped = yield from wait_out(call)
@@ -93,9 +93,9 @@ def _out_of_time(call: Call, outcome: Outcome | None) -> Outcome:
 def _refused(
     call: Call, refusal: Refusal, deadline: float, outcome: Outcome | None
 ) -> Generator[Step, Reply, Outcome | None]:
-    """What a call ends with that its circuit does not let through: the outcome in hand, if it has one.
+    """The outcome of a call that its circuit does not admit: that of its latest attempt, if there was one.
 
-    None where the policy has it wait, and it was let through in the end.
+    None if it waited, as its policy says, and was admitted in the end.
     """
     ended: Ended = "breaker"
     if refusal.max_wait > 0:
@@ -113,7 +113,7 @@ def _refused(
 
 
 def _wait_for_circuit(call: Call, refusal: Refusal, deadline: float) -> Generator[Step, Reply, tuple[Ended, Refusal]]:
-    """Wait until the circuit lets the call through, fairly: why it did not, None if it did; and its last refusal.
+    """Queue until the circuit admits the call. Returns why it did not (None if it did), and its last refusal.
 
     A call whose wait could not succeed does not wait.
     """

@@ -77,7 +77,7 @@ def run(
 def _not_in(
     call: Call, entered: Literal["over_limit", "bulkhead", "isolation"] | Waiter
 ) -> Generator[Step, Reply, Outcome | None]:
-    """The outcome of a call that did not enter at once; None where it is in after all."""
+    """The outcome of a call that did not enter at once; None if it is in after all."""
     if isinstance(entered, Waiter):
         return (yield from wait_for_place(call, entered))
     if entered != "over_limit":
@@ -90,7 +90,7 @@ def _not_in(
 def attempts(call: Call, deadline: float, wait: float = 0.0) -> Generator[Step, Reply, Outcome]:
     """Attempt, and wait and attempt again for as long as the retry policy says so, until `deadline` at most.
 
-    `wait` is what the call waited just now. Each permit goes back whatever happens.
+    `wait` is how long the call has just waited, in seconds. All permits are returned, whatever happens.
     """
     host, clock, compiled = call.host, call.clock, call.compiled
     outcome = None

@@ -45,7 +45,7 @@ class CompiledPolicy:
     connect: float
 
     def __init__(self, policy: Policy, clock: Clock, timeout: tuple[float, float] | None = None) -> None:
-        # A circuit changes under a lock, which should not be held while it is loaded.
+        # Loaded now: a circuit changes under a lock, which should not be held during an import.
         import sleepwalker.engine.host.machine  # noqa: F401, PLC0415
 
         self.policy: Policy = policy
@@ -63,7 +63,7 @@ class CompiledPolicy:
         self.retries: Retries | None = Retries(policy.retry, clock) if policy.retry else None
         self.statuses: frozenset[int] = policy.retry.statuses if policy.retry else frozenset[int]()
         self.methods: frozenset[str] = (policy.retry or _usual()).methods
-        """The methods that may be sent twice. A hedge asks for them, too, where there are no retries."""
+        """The methods that may be sent twice. A hedge needs them even without retries."""
         self.hedge: HedgePolicy | None = policy.hedge
         self.worth_it: Callable[[Outcome], bool] = (self.retries or Retries(_usual(), clock)).worth_it
         """Whether an outcome is one to send again for. Without retries, by the default policy's list."""
@@ -89,7 +89,7 @@ class CompiledPolicy:
         return short
 
     def hurried(self, connect: float, read: float) -> CompiledPolicy:
-        """The same policy for a call whose caller waits at most so many seconds, if that is shorter."""
+        """The same policy for a call whose caller waits for at most these seconds, if they are shorter."""
         if connect >= self.connect and read >= self.read:
             return self
         short = copy(self)

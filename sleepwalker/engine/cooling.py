@@ -49,7 +49,7 @@ def held_for(call: Call) -> tuple[float, Cooldown | None]:
 
 
 def wait_out(call: Call) -> Generator[Step, Reply, Cooldown | Literal["closed"] | None]:
-    """Wait until the call may be sent: None. Or the cooldown that is too long for it, or that it was closed.
+    """Wait until the call may be sent. Returns None, or the cooldown that is too long for it, or "closed".
 
     If the circuit stays open longer, it does not wait: the circuit will refuse the call at once.
     """

@@ -49,7 +49,7 @@ def _stretches(call: Call, deadline: float, ends_at: float) -> Generator[Step, R
     """Ask, receive, and ask for the rest, until there is nothing more to ask for or no progress."""
     wait = 0.0
     while True:
-        if call.attempts and call.host.isolated:  # it may have begun hours ago: an operator's word reaches it, too
+        if call.attempts and call.host.isolated:  # it may have begun hours ago, and an isolation ends it, too
             call.host.admission.count_rejection("isolation")
             return rejected_at_entry(call, "isolation")
         outcome = yield from attempts(call, deadline, wait)
@@ -76,7 +76,7 @@ def _stretches(call: Call, deadline: float, ends_at: float) -> Generator[Step, R
 def _wait(
     call: Call, received: Received, deadline: float, charged: float | None
 ) -> Generator[Step, Reply, float | None]:
-    """Wait for the next attempt, and say for how many seconds; None where the error stands."""
+    """Wait for the next attempt and return the seconds; None if the error is final."""
     retries, broke = call.compiled.retries, received.outcome
     if retries is None:
         return None
@@ -91,7 +91,7 @@ def _wait(
 
 
 def _record(call: Call, head: Outcome, received: Received) -> None:
-    """Put on record how the attempt went on whose head had counted already."""
+    """Complete the record of an attempt whose head has counted already."""
     now, broke = call.clock.monotonic(), received.outcome
     at = next(i for i in reversed(range(len(call.attempts))) if call.attempts[i].status == head.status)
     attempt = call.attempts[at]
@@ -114,7 +114,7 @@ def _record(call: Call, head: Outcome, received: Received) -> None:
             duration=duration,
         )
     )
-    # A body that takes longer than its caller has says nothing of the host, nor one of another host.
+    # A body that outlasts its caller's time says nothing about the host, and neither does one of another host.
     hers = not head.elsewhere and not isinstance(broke.error, DeadlineExceeded)
     if hers and not received.forward and broke.verdict is FAILURE and head.verdict is not FAILURE:
         broke.head = head.head

@@ -45,9 +45,9 @@ def not_sent(call: Call, stopped: Cooldown | Literal["closed"]) -> Outcome:
 
 
 def _take_token(call: Call) -> Generator[Step, Reply, Outcome | None]:
-    """Take a token of the rate limit, waiting for it if need be; or the outcome of a call that gets none.
+    """Take a token of the rate limit, waiting for it if need be. Returns the outcome of a call that gets none.
 
-    A call takes one, whatever its attempts: retries are for their budget to limit.
+    A call takes one token for all its attempts: the retry budget limits retries.
     """
     admission, now = call.host.admission, call.clock.monotonic() if call.waited else call.began
     left = call.began + call.compiled.total - now
@@ -65,12 +65,12 @@ def _take_token(call: Call) -> Generator[Step, Reply, Outcome | None]:
             return rejected_by_rate_limit(call, wait)
         if (yield from pause(call, wait)):
             return closed_meanwhile(call)
-        # A token is taken at the moment a call goes: those that are held back now do not keep theirs meanwhile.
+        # A token is taken at the moment a call goes: a call that a cooldown holds back now must not keep one.
         if admission.cooldowns is not None and (refused := (yield from _cool(call))) is not None:
             return refused
         now = call.clock.monotonic()
         left = call.began + call.compiled.total - now
-        # Mostly it is there. Where many woke up late and the bucket was full meanwhile, some wait again.
+        # Mostly it is there. If many calls woke up late and the bucket was full meanwhile, some wait again.
         wait = admission.take_due_token(call, now)
     return None
 

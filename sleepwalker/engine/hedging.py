@@ -58,7 +58,7 @@ def hedge(call: Call, step: Send, began: float, wait: float) -> Generator[Step, 
         reason = why or (f"cancelled: attempt {winner} came first" if winner else "cancelled: it overran its deadline")
         for number, attempt in under_way.items():
             call.cancelled(number, attempt.began, attempt.wait, attempt.permit, reason, lost=not why)
-        call.attempts.sort(key=lambda attempt: attempt.number)  # they are put on record as they end
+        call.attempts.sort(key=lambda attempt: attempt.number)  # they were recorded in the order of their ends
         for number in range(step.number + 1, len(call.attempts) + 1):
             _announce_end(call, number, won=number == winner)
 
@@ -107,6 +107,6 @@ def _attempt_more(call: Call, step: Send, under_way: dict[int, AttemptUnderWay],
             delay=now - began,
         )
     )
-    # The first one may be slow because its socket is dead, and so may be all that have not answered since.
+    # The first one may be slow because its socket is dead. So may be all sockets without a response since.
     proven_since = max(began, step.proven_since)
     return Send(step.deadline, step.limit, step.seconds, number, hedge_in(call, now, step.deadline), proven_since)

@@ -60,7 +60,7 @@ class Head:
 
     def __init__(self) -> None:
         self.counted_at: float | None = None
-        """When it was counted as a success, on the host's clock; None where it was not."""
+        """When it was counted as a success, on the host's clock; None if it was not."""
         self.failures_before: int = 0
         """How many attempts had failed in a row before it."""
 
@@ -76,13 +76,13 @@ class Outcome:
     retryable: bool = False
     """For an error: whether another try could end differently. A status is judged by the policy's list."""
     never_sent: bool = False
-    """True where this attempt's request provably did not reach the server."""
+    """True if this attempt's request provably did not reach the server."""
     retry_after: float | None = None
     """Seconds that the server asked to be left alone for."""
     elsewhere: bool = False
     """Whether the response is of another host, to which a redirect had led."""
     head: Head | None = None
-    """Set where the body is streamed: the outcome is that of the head or, where it failed, that of the body."""
+    """Set if the body is streamed: the outcome is that of the head or, if the body failed, that of the body."""
 
     @property
     def succeeded(self) -> bool:

@@ -46,11 +46,11 @@ class AttemptUnderWay:
 
 
 _TIMEOUTS = (ConnectTimeout, DeadlineExceeded, ReadTimeout)
-#: The share of attempts whose time says how long a host mostly takes: half, so that those which hang do not move it;
-#: and seconds, where too few are known.
+#: How long a host usually takes: this share of attempts takes no longer (half, so that hanging ones do not move it);
+#: and the seconds to assume while too few are known.
 _MOSTLY, _UNKNOWN = 0.5, 0.5
 
-#: Of a call that was not hedged.
+#: For a call that was not hedged.
 _NONE: dict[int, AttemptUnderWay] = {}
 #: Statuses by which a server refuses a request, in addition to the retried ones.
 _NOT_NOW = frozenset({429, 503})
@@ -85,7 +85,7 @@ class Call(Holdings):
     def __init__(self, host: Host, compiled: CompiledPolicy, request: Request, clock: Clock, observe: Observer) -> None:
         super().__init__()
         self.id: str = f"{THIS_PROCESS.prefix}-{next(THIS_PROCESS.calls):x}"
-        """What all its events have, and those of no other call."""
+        """The id that all its events have, and no other call's."""
         self.host: Host = host
         self.compiled: CompiledPolicy = compiled
         self.request: Request = request
@@ -99,22 +99,22 @@ class Call(Holdings):
         """How many of its attempts were sent beside one that was slow."""
         self.waited: float = 0.0
         self.cooled: float = -math.inf
-        """The cooldowns that had ended by then hold it back no more: it has had its turn after them."""
+        """Cooldowns that ended by then no longer hold it back: it has had its turn after them."""
         self._drawn: float | None = None
-        """Where it goes among those that a cooldown held back, from 0 to 1; drawn once it matters."""
+        """The random number of `draw`; None until it is needed."""
         self.spent: float | None = None
-        """When its latest retry was taken out of the budget; None where it has had none, or that was for free."""
+        """When its latest retry was taken out of the budget; None if it has had none, or no budget applied."""
         self.sent: bool = False
         """Whether any of its sends may have reached the server. One that was cancelled may have."""
         self.permit: Permit = FREE_PERMIT
         self.under_way: dict[int, AttemptUnderWay] = _NONE
-        """The attempts of the hedge that is on, or was the last one, by number."""
+        """The attempts of the present or latest hedge, by number."""
         self.retrying: RetryState | None = None
-        """What the decisions about its retries remember, from the first on."""
+        """The memory of its retry decisions; None before the first."""
         self.refused: Any = None
-        """The draft of the event that says what refused it unsent."""
+        """The draft of its `RequestRejected` event, if it was refused."""
         self.dry: bool = False
-        """Whether a limit that only observes would have refused the call: then those behind it would not know of it."""
+        """Whether a limit that only observes would have refused the call: then later limits would not have seen it."""
 
     def settled(self, number: int, began: float, wait: float, permit: Permit, outcome: Outcome) -> None:
         """Record an attempt's outcome and return its permit. `wait` is the time that the call waited before it."""
@@ -152,7 +152,7 @@ class Call(Holdings):
             self._bind(outcome, outcome.retry_after, done)
 
     def _bind(self, outcome: Outcome, asked: float, now: float) -> None:
-        """Have a server's "not now" hold back those that the policy says; the call itself waits in any case."""
+        """Begin a cooldown, as the policy says, if the server said "not now". The call itself waits in any case."""
         retry = self.compiled.policy.retry
         if retry is None or retry.after_binds == "call" or outcome.elsewhere or outcome.status is None:
             return
@@ -177,10 +177,10 @@ class Call(Holdings):
         return self._drawn
 
     def _in_haste(self, outcome: Outcome, duration: float, now: float) -> bool:
-        """Whether an attempt ended for want of time that its caller did not leave it: less than the host mostly takes.
+        """Whether an attempt timed out because its caller left it less time than the host usually takes.
 
-        That says nothing of the host. One that was given more counts: else a host that hangs would never be found
-        where all callers are in a hurry.
+        That says nothing about the host. A timeout after more time counts: else a host that hangs would never be found
+        if all callers are in a hurry.
         """
         if outcome.verdict is not FAILURE or not isinstance(outcome.error, _TIMEOUTS):
             return False

@@ -15,12 +15,12 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _MOST_VALUES = 100
 #: Commas outside dates.
 _BETWEEN_VALUES = re.compile(r",(?!\s*\d{1,2}[ -])")
-#: What may end a member of a structured field (RFC 9651), or a parameter of one; and a pair that ends nothing.
+#: What may end a member of a structured field (RFC 9651), or a parameter of one; and an escape, which ends nothing.
 _MARKS = re.compile(r'\\.|[",;]', re.DOTALL)
 #: A greater number is not a duration (it would be 30 years) but a moment: in seconds since 1970, or in milliseconds.
 _SECONDS_SINCE_1970, _MILLISECONDS_SINCE_1970 = 1e9, 1e11
-#: When a limit starts anew, and what is left of it until then: in the drafts of the IETF up to 07, as GitHub and many
-#: others write it, and as Okta and X do.
+#: Headers that say when a limit resets, and what is left of it until then: of the IETF's drafts up to 07, of GitHub and
+#: many others, and of Okta and X.
 _RESETS = (
     ("RateLimit-Reset", "RateLimit-Remaining"),
     ("X-RateLimit-Reset", "X-RateLimit-Remaining"),
@@ -136,7 +136,7 @@ def _moment(text: str) -> float | None:
 
 
 def _used_up(remaining: str | None) -> bool:
-    """Whether nothing is left of a limit, as a refusal has it where it does not say; of several, of one of them."""
+    """Whether nothing is left of a limit, or of one of several. Without the header, a refusal means that it is so."""
     if remaining is None:
         return True
     values = [value.strip() for value in remaining.split(",", _MOST_VALUES)]

@@ -42,7 +42,7 @@ def wait_for_retry(
 
 
 def _asked(call: Call, outcome: Outcome) -> Generator[Step, Reply, bool]:
-    """Whether the caller wants another attempt. Of its own errors, as of an auth object of its, it is not asked."""
+    """Whether the caller wants another attempt. It is not asked about its own errors, such as its auth object's."""
     retry_if = call.request.retry_if
     if retry_if is None or (outcome.error is not None and not isinstance(outcome.error, ConnectionError)):
         return False
@@ -50,7 +50,7 @@ def _asked(call: Call, outcome: Outcome) -> Generator[Step, Reply, bool]:
 
 
 def _context(call: Call, deadline: float) -> RetryContext:
-    """What this call brings to the decision about a retry."""
+    """The facts of this call that decide about a retry."""
     clock, host = call.clock, call.host
     circuit = host.circuit if call.compiled.breaker else None
     return RetryContext(
@@ -64,7 +64,7 @@ def _context(call: Call, deadline: float) -> RetryContext:
 
 
 def _rejected_for(circuit: Circuit, now: float) -> float:
-    """Seconds for which the circuit lets no retry through. Of a call that waits for it: what exceeds its patience."""
+    """Seconds for which the circuit admits no retry, less those that a call waits for it (`breaker.max_wait`)."""
     if circuit.about_to_open:
         return 0.0 if circuit.max_wait > 0 else math.inf
     return circuit.opens_in(now) - circuit.max_wait
@@ -73,7 +73,7 @@ def _rejected_for(circuit: Circuit, now: float) -> float:
 def _spend(call: Call) -> bool:
     """Take a retry out of the host's budget, and remember when: one that is answered gives it back.
 
-    One that will wait for its circuit takes nothing: that lets no more through than the host can do with.
+    One that will wait for its circuit takes nothing: the circuit admits no more than the host can handle.
     """
     now, circuit = call.clock.monotonic(), call.host.circuit
     budget = call.compiled.budget

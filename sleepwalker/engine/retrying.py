@@ -41,9 +41,9 @@ class RetryContext:
     rejected_for: Callable[[], float]
     """Seconds for which the breaker rejects all calls."""
     spend: Callable[[], bool]
-    """Takes one retry from the host's budget; False where it is empty."""
+    """Takes one retry from the host's budget; False if it is empty."""
     held_for: Callable[[], float] = float
-    """Seconds for which the host asked others of this call's kind to leave it alone, too; 0 by default."""
+    """Seconds for which a cooldown holds this call back; 0 by default."""
 
 
 class RetryState(tenacity.RetryCallState):

@@ -33,11 +33,11 @@ class Request:
     concurrent: bool = False
     """Whether its body can be sent twice at the same time, and an attempt that is no longer wanted can be cancelled."""
     retry_if: Callable[[Outcome], bool] | None = None
-    """What the caller says of an outcome that the policy would not retry: True for another attempt. For an `Ask`."""
+    """The caller's answer, for an `Ask`, about an outcome that the policy would not retry: True for another attempt."""
     credentials: Callable[[], str] = _no_credentials
-    """Makes a mark of the credentials that it goes out with, the same for equal ones. Not to be called under a lock."""
+    """Returns a mark of the request's credentials, the same for equal ones. Must not be called under a lock."""
     name: str | None = None
-    """What `find` was asked for, where that is not the host."""
+    """What `find` was asked for, if that is not the host."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Send:
     hedge_in: float | None = None
     """Seconds after which `DUE` is to be sent back, if the hedge is still on; None for never."""
     proven_since: float = -math.inf
-    """A socket that lay idle may be used if it has answered since then: never, where this is infinity."""
+    """An idle socket may be used only if it has responded since then; with infinity, none may."""
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class Ask:
 
 @dataclass(slots=True)
 class Receive:
-    """Receive what a download's response brings, up to its end or until it breaks off; a `Received` is sent back."""
+    """Receive the body of a download's response until it ends or breaks off; a `Received` is sent back."""
 
     outcome: Outcome
     """That of the response's head."""
@@ -120,13 +120,13 @@ class Received:
     """How far a response brought a download."""
 
     outcome: Outcome
-    """That of the head where the download is over, or is to be asked for anew; else the error that broke it off."""
+    """That of the head if the download is over, or must be requested again; else the error that broke it off."""
     over: bool
-    """Whether there is nothing more to ask for: the file is whole, or the response says that there is none."""
+    """Whether there is nothing more to request: the file is whole, or the response says that there is none."""
     forward: bool
-    """Whether it brought the download so much further that the count of its attempts begins anew."""
+    """Whether it made so much progress that the count of attempts starts again."""
     reached: int | None
-    """How many bytes of the file are there; None where the response was of no use."""
+    """How many bytes of the file are there; None if the response was of no use."""
 
 
 class Signal(Enum):
@@ -135,7 +135,7 @@ class Signal(Enum):
     DUE = "due"
     """The latest send has been under way for its `hedge_in` seconds."""
     LATE = "late"
-    """It has an outcome, and what is still under way is past its deadline."""
+    """An outcome is known, and the attempts still under way are past their deadline."""
 
 
 DUE, LATE = Signal.DUE, Signal.LATE
@@ -155,4 +155,4 @@ class Final:
     call: str = ""
     """The id of the call, which its events have."""
     rejected: RequestRejected | None = None
-    """The event that says what refused it unsent, though it may be announced later, together with others'."""
+    """The event of its refusal, if it was refused. It may be announced later, together with those of other calls."""

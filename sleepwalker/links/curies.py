@@ -14,15 +14,15 @@ _MAX_CURIE = 2_000
 
 
 def no_curie(relation: str) -> str | None:
-    """Expands nothing: there are no curies."""
+    """The `Expand` of a document without curies."""
     return None
 
 
 def curies_of(held: dict[str, Any], otherwise: Expand) -> Expand:
-    """What expands `acme:order` to the URL that the curies of these `_links` say it is short for.
+    """Return a function that expands `acme:order` to its URL by the curies of these `_links`; `otherwise` without any.
 
-    A curie's template has the one variable `rel`, once: with more of them, or a long text around it, a small document
-    could make every relation's name expand to megabytes.
+    A curie counts if its template has `{rel}` once, no other variable and at most `_MAX_CURIE` characters. Otherwise a
+    small document could make every relation's name expand to megabytes.
     """
     value = held.get("curies")
     around: dict[str, tuple[str, str]] = {}
@@ -39,7 +39,7 @@ def curies_of(held: dict[str, Any], otherwise: Expand) -> Expand:
         before, after = around[prefix]
         try:
             return f"{before}{quote(rel, safe='')}{after}"
-        except UnicodeEncodeError:  # of a lone surrogate
+        except UnicodeEncodeError:  # rel has a lone surrogate
             return None
 
     return expanded if around else otherwise

@@ -117,7 +117,7 @@ def pages(
     check_again_and_again(way)
     if missing == "error" and not has(response, _checked(relation)):
         raise RelationError(f"{no_such(response, relation)}; pass missing='end' if it may be the only page")
-    if way.variables:  # a misspelt option is one of them, so it raises before the first page
+    if way.variables:  # a misspelt option counts as a variable: raise before the first page
         with contextlib.suppress(LinkError):  # raised at the step
             link = one(response, relation)
             if link is not None:

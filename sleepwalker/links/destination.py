@@ -1,4 +1,4 @@
-"""Where a link leads: its target as an absolute URL that may be asked for."""
+"""Where a link leads: its target as an absolute URL that may be requested."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sleepwalker.links.template import expand, variables_of
 from sleepwalker.links.way import OPTIONS, Way
 from sleepwalker.transport.url import Origin, join, origin_of
 
-#: Keywords of ours; the variables of a template that are called the same go into `variables`.
+#: Keywords of `follow` and `pages`. Template variables with these names must be passed in `variables`.
 _RESERVED = OPTIONS | {"allow", "auth", "manager", "max_pages", "method", "missing", "variables"}
 
 _MAX_URL = 65_536
@@ -23,27 +23,27 @@ _AUTHORITY = re.compile(r"\A[^:/?#]+://[^/?#]*")
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """An absolute URL without fragment that may be asked for."""
+    """An absolute URL without fragment, split after its origin."""
 
     origin: Origin
-    # Not shown, for a traceback with locals may have it.
+    # Not in the repr, which a traceback with locals would show.
     rest: str = field(repr=False)
     """Path and query."""
 
     @property
     def url(self) -> str:
-        """The whole of it."""
+        """The whole URL."""
         return f"{self.origin}{self.rest}"
 
     def at(self, origin: Origin) -> Destination:
-        """The same of another host: a hook may choose a failover target."""
+        """The same path and query at another origin, such as a failover target that a hook chose."""
         return Destination(origin, self.rest)
 
 
 def destination_of(link: Link, way: Way, answered: str) -> Destination:
-    """Where the link leads, once it is expanded and joined.
+    """Expand the link's template, join it with its base, and return where it leads.
 
-    `answered` is the URL of the response that it is followed from, which one made by hand need not have as its base.
+    `answered` is the URL of the response that the link is followed from. A link made by hand may have another base.
     """
     try:
         reference = _reference(link, way)
@@ -69,7 +69,7 @@ def destination_of(link: Link, way: Way, answered: str) -> Destination:
 
 
 def normal(url: str) -> str:
-    """The URL of a response, as `Destination.url` would be."""
+    """The URL of a response in the form of `Destination.url`."""
     try:
         return Destination(origin_of(url), _rest_of(url)).url
     except URLError:  # of a response that did not come over the network
@@ -97,7 +97,7 @@ def _reference(link: Link, way: Way) -> str:
 
 
 def _meant(way: Way) -> str:
-    """The option that a misspelt one may mean."""
+    """A hint at the option that the caller may have misspelt; empty if no name is close."""
     from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
 
     options = sorted(_RESERVED)

@@ -15,9 +15,9 @@ _MAX_BODY = 100_000_000
 
 
 def document_of(response: requests.Response) -> dict[str, Any]:
-    """The JSON object that is the response's body; an empty one where that is something else, or was not read.
+    """The response's body as a JSON object; {} if it is something else, empty, or was not read.
 
-    Raises DecodeError for a body that is said to be JSON and is none.
+    Raises DecodeError if the Content-Type says JSON, but the body is not JSON or has more than `_MAX_BODY` bytes.
     """
     kind = media_type(response)
     body = loaded_body(response)

@@ -30,7 +30,7 @@ from sleepwalker.links.places import (
 )
 from sleepwalker.transport.loaded import loaded_body
 
-#: With more places than these for one relation, the search ends.
+#: The search ends when one relation has more different targets than this.
 _MANY = 10
 _NO_ATTRIBUTE = object()
 

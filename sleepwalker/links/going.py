@@ -1,4 +1,4 @@
-"""One step of a walk along links: through which connection, and what goes there with it."""
+"""One step of a link walk: chooses the connection, and which options and credentials go with the request."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ class _Asked(NamedTuple):
 
     found: Found
     withheld: bool = False
-    """Whether it is not given the auth of the host that the walk began at."""
+    """Whether the auth of the walk's first host is withheld from it."""
 
 
 def begun(trail: Trail, way: Way) -> Trail:
-    """The trail with what the connection is held for that the walk began with, if that can be told."""
-    if trail.own is not None:  # known since an earlier step, and the page may be another host's that leads here, too
+    """The trail with the pair that the walk's first connection is held for, if that can be determined."""
+    if trail.own is not None:  # known since an earlier step
         return trail
     held = _held(trail, way)
     return trail.begun_as(held) if isinstance(held, Found) else trail
 
 
 def send(link: Link, conn: object, to: Destination, way: Way, trail: Trail) -> Steps[Step]:
-    """Go to where the link leads."""
+    """Request `to`, the link's target, through the right connection."""
     target = to.origin
     trail = begun(trail, way)
     if way.manager is None:
@@ -71,7 +71,7 @@ def send(link: Link, conn: object, to: Destination, way: Way, trail: Trail) -> S
         ours = as_connection(through)
         at = _place_of(found, target) if ours is None else ours.origin
         trail = trail.gone_to(target, at, found)
-        # A hook may have decided on another host: a failover target.
+        # A hook may have chosen another host: a failover target.
         response = yield from send_through(through, Request(way.method, to.at(at), way.options))
     except (ConnectionError, HTTPError) as error:
         if way.manager is None and isinstance(error, HTTPError) and error.http_code == 401:
@@ -88,7 +88,7 @@ def send(link: Link, conn: object, to: Destination, way: Way, trail: Trail) -> S
 
 
 def _check_own(link: Link, conn: object, target: Origin, trail: Trail) -> None:
-    """Without a manager there is only the connection that the response came through."""
+    """Without a manager: raise unless the connection that the response came through can request the target."""
     told = f"{shown_link(link)} leads to {target}, but "
     if conn is None:
         raise URLError(
@@ -111,7 +111,7 @@ def _check_own(link: Link, conn: object, target: Origin, trail: Trail) -> None:
 def _found(
     link: Link, conn: object, target: Origin, way: Way, trail: Trail, found: Found, manager: Finder
 ) -> Steps[tuple[Any, Found | None]]:
-    """With a manager: what it finds for the pair that the walk knows for this host, and what it was asked for."""
+    """With a manager: the connection to use, and the pair that `find` was asked for; None if no pair is known."""
     held = _held(trail, way)
     several = held if isinstance(held, tuple) else ()
     if trail.found_as(target) is None and target in (
@@ -119,7 +119,7 @@ def _found(
         trail.at,
         *(origin_of_host(one.host) for one in several),
     ):
-        # No pair is known, so there is nothing to find: the present connection is used as long as it is usable.
+        # No pair is known to ask for: the connection at hand is used as long as it is usable.
         at_hand = conn if trail.at == target else None if trail.began is None else trail.began.connection
         if at_hand is not None and _is_good(at_hand, several, manager):
             return at_hand, None
@@ -134,7 +134,7 @@ def _finding(manager: Finder, host: Any, auth: Any) -> Call:
 
 
 def _in_scope(through: object, target: Origin, trail: Trail) -> Any:
-    """What was found, seen as the scope that the walk began in, if in any: at its own host it goes on there."""
+    """The connection that was found; at the walk's first host, its scope that the walk began in, if in any."""
     scope = None if trail.began is None else trail.began.scope
     if scope is None or not trail.is_home(target):
         return through
@@ -143,8 +143,11 @@ def _in_scope(through: object, target: Origin, trail: Trail) -> Any:
 
 
 def _found_again(link: Link, target: Origin, several: tuple[Held, ...], manager: Finder) -> Steps[Any]:
-    """Another connection in place of one that was held for several pairs: where these differ in their hosts only, the
-    one that goes where the link leads, or where all of them go now."""
+    """Find a connection to replace one that was held for several pairs, which may differ only in their hosts.
+
+    Returns the one that leads to the link's target, or one of them if all lead to one other place. Else raises URLError
+    or the last error of `find`.
+    """
     gone = f"{shown_link(link)} leads to {target}, whose connection was held for several"
     if not one_auth(several):
         raise URLError(f"{gone} credentials and no longer exists: pass auth= to choose the credentials for this walk")
@@ -186,19 +189,19 @@ def _to_find(target: Origin, way: Way, trail: Trail) -> _Asked:
 
 
 def _held(trail: Trail, way: Way) -> Found | tuple[Held, ...] | None:
-    """What the connection is held for, or was, that the walk began with; all of it, where it cannot be told apart."""
+    """The pair that the walk's first connection is or was held for; all pairs, if it cannot be determined which."""
     if way.manager is None or trail.home is None or trail.own is not None or trail.began is None:
         return trail.own
     held = trail.began.held
     if trail.began.usage is None and isinstance(way.manager, ManagerBase):
-        # None of ours, of which only the manager that holds it can tell, and only for as long as it does.
+        # A foreign connection: only the manager that holds it knows, and only while it holds it.
         pairs, holder = way.manager.held_as(trail.began.connection), weakref.ref(way.manager)
         held = tuple(Held(holder, "", host, auth, AuthKey(auth)) for host, auth in pairs)
     return held_as(held, way.manager, way.auth)
 
 
 def _is_good(conn: object, several: tuple[Held, ...], manager: object) -> bool:
-    """Whether a connection may go on to be used, of which it is not known what to ask the manager for."""
+    """Whether a connection whose pair is unknown may still be used."""
     mine = [one for one in several if one.holder() is manager]
     if mine and isinstance(manager, ManagerBase):
         return any(manager.is_current(conn, one.host, one.auth) for one in mine)
@@ -206,5 +209,5 @@ def _is_good(conn: object, several: tuple[Held, ...], manager: object) -> bool:
 
 
 def _place_of(found: Found | None, target: Origin) -> Origin:
-    """The origin of a foreign connection that does not name it: the one it was asked for."""
+    """The origin of a foreign connection, which does not tell it: that of the host that `find` was asked for."""
     return (None if found is None else origin_of_host(found.host)) or target

@@ -16,7 +16,7 @@ except ModuleNotFoundError as _error:
 
 
 def header_links(value: str | None, base: str) -> Iterator[Link]:
-    """The links of a header, one for each of their relations; what cannot be read is left out."""
+    """The links of a header. One with several relations is yielded once for each. What cannot be read is left out."""
     for found in weblinking.parse(value or ""):
         context = _context(found.anchor, base)
         for relation in dict.fromkeys(found.rels):
@@ -25,7 +25,7 @@ def header_links(value: str | None, base: str) -> Iterator[Link]:
                 found.uri,
                 base,
                 "Link",
-                templated="{" in found.uri,  # braces are in no URL (RFC 3986), but servers send templates so
+                templated="{" in found.uri,  # a URL has no braces (RFC 3986), but servers send templates here
                 context=context,
                 title=found.title,
                 type=found.type,
@@ -34,7 +34,7 @@ def header_links(value: str | None, base: str) -> Iterator[Link]:
 
 
 def _context(anchor: str | None, base: str) -> str | None:
-    """What a link with this anchor is a link of, None if of the response itself; its target does not matter."""
+    """The context of a link with this anchor: the resource that it is a link of. None for the response itself."""
     if anchor is None:
         return None
     try:

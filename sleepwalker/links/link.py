@@ -13,8 +13,8 @@ from urllib.parse import urljoin
 from sleepwalker.exceptions import URLError
 from sleepwalker.transport.url import origin_of, safe_path
 
-#: Where a link stood: in the header, in which member of the JSON body, or in the "body" itself under its relation's
-#: name. Empty for one that was made by hand.
+#: Where a link stood: in the header, in a member of the JSON body, or at the top level of the "body" under its
+#: relation's name. Empty if it was made by hand.
 Place = Literal["Link", "_links", "links", "@odata.nextLink", "body", "_embedded", "data", "relationships", ""]
 
 #: How many names a text lists.
@@ -70,7 +70,7 @@ class Link:
 
 
 def shown_name(text: str) -> str:
-    """A relation's or variable's name for a text. An extension relation is a URL, whose query is left out."""
+    """The name of a relation or variable for a text. A relation may be a URL: its query is left out."""
     if "@" in text and "/" in text:
         return "(not shown, as it has an @)"
     bare = re.split(r"[?#]", text, maxsplit=1)[0]
@@ -78,7 +78,7 @@ def shown_name(text: str) -> str:
 
 
 def shown_names(names: Iterable[str]) -> str:
-    """Some names for a text, each once; not all where there are many."""
+    """Names for a text, each once, the first `_LISTED` of them."""
     distinct = iter(dict.fromkeys(names))
     text = ", ".join(map(shown_name, islice(distinct, _LISTED)))
     rest = sum(1 for _ in distinct)
@@ -86,12 +86,12 @@ def shown_names(names: Iterable[str]) -> str:
 
 
 def shown_link(link: Link) -> str:
-    """The link itself, by its relation and the response that it stood in."""
+    """The link for a text: its relation, and the URL of the response that it stood in."""
     return f"the link {shown_name(link.relation)} of {shown_place(link.base)}"
 
 
 def shown_url(link: Link) -> str:
-    """Where it leads, without a query and without what a template's variables would add."""
+    """The link's target for a text, without its query and without what comes after a template's first variable."""
     return shown_place(link.base, re.split(r"[{?#]", link.target, maxsplit=1)[0])
 
 
@@ -105,7 +105,7 @@ def shown_place(base: str, target: str = "") -> str:
 
 
 def warn_if_deprecated(link: Link, level: int) -> None:
-    """HAL asks clients to tell their maintainers of links that will go away; `level` leads to the caller's line."""
+    """Warn of a link that HAL marks as deprecated. `level` is the stack level of the caller's line."""
     if link.deprecation is None:
         return
     more = f"; see {shown_place(link.base, link.deprecation)}" if link.deprecation else ""

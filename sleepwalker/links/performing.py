@@ -17,7 +17,7 @@ _R = TypeVar("_R")
 class Call:
     """One call that a walk waits for: of a manager's `find`, or of a connection."""
 
-    # Its representation is the plain one: what it is made with may be secret.
+    # It keeps Python's own repr: its arguments may be secret.
     __slots__ = ("_make", "of")
 
     def __init__(self, of: object, make: Callable[[], Any]) -> None:
@@ -29,13 +29,16 @@ class Call:
         return self._make()
 
 
-#: Yields each call, is sent what it returned or thrown what it raised, and returns the result of them all.
-#: No frame of it is emptied by an error that passes through, so it holds nothing by a name that may be secret.
+#: Yields each call, is sent its result or thrown its exception, and returns the result of the walk's step.
+#: Its frames are not emptied when an error passes through, so its local variables must show no secret.
 Steps: TypeAlias = Generator[Call, Any, _T]
 
 
 def perform(steps: Steps[_T]) -> _T:
-    """Perform the steps to their end, each call in this thread. TypeError for a call that would have to be awaited."""
+    """Run the steps to their end, each call in this thread, and return their result.
+
+    TypeError for a call that returns a coroutine.
+    """
     try:
         call = next(steps)
         while True:
@@ -55,9 +58,9 @@ def perform(steps: Steps[_T]) -> _T:
 
 
 def by(performer: Callable[[_T], _R]) -> Callable[[Callable[_P, _T]], Callable[_P, _R]]:
-    """Makes a public function of one that decides: what that returns is handed to the performer.
+    """Decorator that makes a public function of a deciding one, whose result it passes to `performer`.
 
-    Its parameters and its text are written once. An error comes out without the frames' values, as by `without_locals`.
+    So parameters and docstring are written once. As with `without_locals`, errors show no values of our frames.
     """
 
     def public(decide: Callable[_P, _T]) -> Callable[_P, _R]:
@@ -76,7 +79,7 @@ def by(performer: Callable[[_T], _R]) -> Callable[[Callable[_P, _T]], Callable[_
 
 
 def named(call: Callable[_P, _R], decide: Callable[..., Any], performer: Callable[..., Any]) -> Callable[_P, _R]:
-    """`call`, which help texts and tracebacks show as the function that decides, returning what the performer does."""
+    """`call` with the name, docstring and signature of `decide`, and with the return type of `performer`."""
     functools.update_wrapper(call, decide)
     call.__module__ = performer.__module__
     returned = performer.__annotations__["return"]

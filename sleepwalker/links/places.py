@@ -13,16 +13,16 @@ from sleepwalker.links.curies import Expand, curies_of, no_curie
 from sleepwalker.links.document import media_type
 from sleepwalker.links.link import Link, Place, shown_name, shown_place
 
-#: Relations that say where a document stands among others. An item's are not those of the response that it is in.
+#: Relations that say where a document stands among others. Those of an item do not count for its response.
 OF_ITSELF = frozenset(
     {"self", "canonical", "alternate", "edit", "up", "top", "collection", "index", "contents", "start", "current"}
     | {"first", "last", "next", "prev", "previous"}
     | {"latest-version", "predecessor-version", "successor-version", "version-history"}
 )
 
-#: What members of these names at the top level are for, if they look like a URL. Others may be anything.
+#: Top-level members with these names are links if they look like URLs. Others may be anything: `links` omits them.
 _WELL_KNOWN = frozenset({"next", "prev", "previous", "first", "last", "self"})
-#: Of version 4, of 4.01, and of version 3, which SharePoint speaks; and what each of them calls the context.
+#: The names of the next link and of the context in OData 4, 4.01 and 3 (which SharePoint uses).
 _ODATA_NEXT = {
     "@odata.nextLink": "@odata.context",
     "@nextLink": "@context",
@@ -32,14 +32,14 @@ _URL_STARTS = ("http://", "https://", "/", "./", "../", "?")
 
 #: The depth to which items in items are searched.
 _MAX_DEPTH = 3
-#: Most characters of a name: it is repeated in the context of each item below it, so long ones would take much memory.
+#: Most characters of a name in a pointer: the context of each item below repeats it, so long ones take much memory.
 _MAX_TOKEN = 200
 
 _HINTS = ("name", "title", "type", "hreflang")
 
 
 class Written(NamedTuple):
-    """What a server wrote for a relation: one link, a list of them, null, or something that is no link."""
+    """What a server wrote for a relation: one link, a list of links, null, or something else."""
 
     place: Place
     relation: str
@@ -47,13 +47,13 @@ class Written(NamedTuple):
     context: str | None = None
     expand: Expand = no_curie
     named: bool = True
-    """Whether it is found by its relation's name."""
+    """Whether it is found by the name of its relation."""
     listed: bool = True
-    """Whether it is certainly meant as a link."""
+    """Whether it is certainly meant as a link, so that `links` lists it."""
 
 
 def places_of_answer(response: requests.Response, document: dict[str, Any], base: str) -> tuple[Iterator[Written], ...]:
-    """What is written for the response's own relations, place by place. LinkError where `_links` is no object."""
+    """The entries of the response's own relations, by place. Iterating raises LinkError if `_links` is no object."""
     return (
         _member(response, document, "_links"),
         _member(response, document, "links"),
@@ -63,14 +63,14 @@ def places_of_answer(response: requests.Response, document: dict[str, Any], base
 
 
 def places_of_items(document: dict[str, Any]) -> tuple[Iterator[Written], ...]:
-    """What is written for the relations of the response's items, place by place."""
+    """The entries of the relations of the response's items, by place."""
     held = document.get("_links")
     curies = curies_of(held, no_curie) if isinstance(held, dict) else no_curie
     return _embedded(document, "#", curies, _MAX_DEPTH), _data(document)
 
 
 def all_links(place: Iterator[Written], base: str) -> Iterator[Link]:
-    """The links of a place; what is no link is left out."""
+    """The links of a place. Entries that are not links are left out."""
     for written in place:
         if written.listed:
             for entry in _entries(written):
@@ -80,7 +80,7 @@ def all_links(place: Iterator[Written], base: str) -> Iterator[Link]:
 
 
 def wanted(place: Iterator[Written], relation: str) -> Iterator[Written]:
-    """What is written for one relation, of any type."""
+    """The entries of one relation, whether or not they are links."""
     expand: Expand = no_curie
     meant = {relation.casefold()}
     for written in place:
@@ -93,7 +93,7 @@ def wanted(place: Iterator[Written], relation: str) -> Iterator[Written]:
 
 
 def wanted_links(place: Iterator[Written], relation: str, base: str) -> Iterator[Link]:
-    """The links of one relation. Raises LinkError where the server wrote there what is no link."""
+    """The links of one relation. Raises LinkError for an entry that is not a link."""
     for written in wanted(place, relation):
         for entry in _entries(written):
             link = _link(written, entry, base)
@@ -104,9 +104,9 @@ def wanted_links(place: Iterator[Written], relation: str, base: str) -> Iterator
 
 
 def names(place: Iterator[Written]) -> Iterator[str]:
-    """The relations that can be asked for by name, whatever their values; at the top level only links."""
+    """The relations that can be requested by name. Of the members at the top level, only those that are links."""
     for written in place:
-        if written.place == "body" and written.relation.startswith("@"):  # what OData says of the document itself
+        if written.place == "body" and written.relation.startswith("@"):  # OData's metadata of the document
             continue
         if written.named and any(written.place != "body" or _is_link(written, entry) for entry in _entries(written)):
             yield written.relation
@@ -121,7 +121,7 @@ def _member(
         for relation, value in held.items():
             yield Written(member, relation, value, expand=expand)
         return
-    # Some languages write an empty object as []. And a plain document may call anything its links.
+    # Some languages write an empty object as []. And in a plain document, `links` may be anything.
     promised = member == "_links" or media_type(response) == "application/vnd.api+json"
     if promised and held is not None and held != []:
         raise LinkError(
@@ -135,8 +135,8 @@ def _odata(document: dict[str, Any], base: str) -> Iterator[Written]:
         if name in document:
             value = document[name]
             context = document.get("@odata.context", document.get(of_version))
-            # Relative to the document's context if it has one (OData JSON 4.01, 4.3). What cannot be printed is left
-            # as it is, for joining would drop some of it.
+            # Relative to the document's context if it has one (OData JSON 4.01, 4.3). With unprintable characters it is
+            # not joined: that would drop some of them, and they are refused when the link is followed.
             if isinstance(context, str) and isinstance(value, str) and value and f"{context}{value}".isprintable():
                 value = _joined(base, context, value)
             yield Written("@odata.nextLink", "next", value)
@@ -200,13 +200,13 @@ def _items(value: object, pointer: str, name: str) -> Iterator[tuple[str, dict[s
 
 
 def _token(name: str) -> str | None:
-    """The name as a part of a JSON pointer in a URL; None for one that is longer than a name is."""
+    """The name as a part of a JSON pointer in a URL; None if that has more than `_MAX_TOKEN` characters."""
     token = quote(name.replace("~", "~0").replace("/", "~1"), safe="~:@", errors="surrogatepass")
     return token if len(token) <= _MAX_TOKEN else None
 
 
 def _self(held: dict[str, Any]) -> str | None:
-    """The URL that an item says it has."""
+    """The URL of an item's `self` link; None without one, or if it is a template."""
     value = held.get("self")
     target = value.get("href") if isinstance(value, dict) else value
     return target if isinstance(target, str) and "{" not in target else None
@@ -217,12 +217,12 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _is_curies(written: Written) -> bool:
-    """The curies are about names, and no links."""
+    """Whether these are curies, which define names and are not links."""
     return written.relation == "curies" and written.place in ("_links", "_embedded")
 
 
 def _entries(written: Written) -> Iterator[Any]:
-    """What stands for a relation: one link, or several in an array."""
+    """The entries of a relation: its value, or each element of an array."""
     value = written.value
     bare = written.place in ("body", "@odata.nextLink")
     if value is None or (bare and value == "") or _is_curies(written):
@@ -238,7 +238,7 @@ def _is_link(written: Written, entry: object) -> bool:
 
 
 def _link(written: Written, entry: object, base: str) -> Link | str:
-    """The link, or the reason why it is none."""
+    """The link, or the reason why the entry is not a link."""
     place, relation = written.place, written.relation
     full = written.expand(relation)
     if isinstance(entry, str):
@@ -254,7 +254,7 @@ def _link(written: Written, entry: object, base: str) -> Link | str:
     target = entry.get("href")
     if not isinstance(target, str):
         return "it has no href" if target is None else f"its href is of type {type(target).__name__}, not a string"
-    # HAL says that a link is no template unless it says so, but braces are in no URL, and forgetting it is common.
+    # In HAL only a link with `templated` is a template. But a URL has no braces, and servers often forget `templated`.
     templated = "{" in target and entry.get("templated") is not False
     hints = {hint: entry[hint] for hint in _HINTS if isinstance(entry.get(hint), str)}
     deprecation = entry.get("deprecation")

@@ -20,8 +20,8 @@ except ModuleNotFoundError as _error:
 #: Most characters of a template; no honest server sends longer ones.
 _MAX_LENGTH = 65_536
 
-# The grammar of RFC 6570, 2, which leaves one way to read each character. The library takes anything for a template,
-# and its own time for one that is full of open braces.
+# The grammar of RFC 6570, section 2, in which each character can be read in one way only. The library accepts anything
+# as a template, and is slow with one that is full of open braces.
 _NAME = r"(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})(?:\.?(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2}))*"
 _VARIABLE = rf"{_NAME}(?:\*|:[1-9][0-9]{{0,3}})?"
 _EXPRESSION = re.compile(rf"\{{([+#./;?&]?)({_VARIABLE}(?:,{_VARIABLE})*)\}}")
@@ -31,8 +31,8 @@ _LITERAL = re.compile(r"[^{}]*")
 def variables_of(template: str) -> dict[str, bool]:
     """The template's variables in order, and whether each is required. LinkError if it is no template.
 
-    One by itself, as in `/orders/{id}` or `{+base}/orders`, is required: without it the URL would be another one. Those
-    with their own separator, as in `{?page,size}` or `{/part}`, are optional.
+    A variable without a separator, as in `/orders/{id}` or `{+base}/orders`, is required: without it the URL would be
+    another one. Those with their own separator, as in `{?page,size}` or `{/part}`, are optional.
     """
     needed: dict[str, bool] = {}
     for operator, name, _ in _variables(template):
@@ -41,7 +41,7 @@ def variables_of(template: str) -> dict[str, bool]:
 
 
 def _variables(template: str) -> Iterator[tuple[str, str, bool]]:
-    """Each variable with the operator of its expression, its name and whether only a prefix of its value is used."""
+    """For each variable: the operator of its expression, its name, and whether only a prefix of its value is used."""
     if len(template) > _MAX_LENGTH:
         raise LinkError(f"its template has {len(template)} characters; at most {_MAX_LENGTH} are allowed")
     end = len(_LITERAL.match(template)[0])  # type: ignore[index]
@@ -56,11 +56,11 @@ def _variables(template: str) -> Iterator[tuple[str, str, bool]]:
 
 
 def expand(template: str, values: Mapping[str, Any], options: frozenset[str] = frozenset()) -> str:
-    """The template with the values in it; None leaves a variable out.
+    """Expand the template with the values. None leaves a variable out.
 
-    `options` are names that a caller cannot use as keywords for variables. Raises InvalidParameter for variables that
-    the template does not have, for values that it cannot hold and for those that would lead out of its path,
-    MissingVariable for those that it needs.
+    `options` are names that a caller cannot use as keywords for variables. Raises InvalidParameter for a variable that
+    the template does not have, and for a value that it cannot hold or that puts a dot segment into the path;
+    MissingVariable if a required variable has no value.
     """
     needed = variables_of(template)
     has = f"it has {shown_names(needed)}" if needed else "it has none"
@@ -95,7 +95,7 @@ def expand(template: str, values: Mapping[str, Any], options: frozenset[str] = f
 
 
 def _value(name: str, value: object) -> Any:
-    """A value as the library takes it: texts, lists of them, mappings of them. What is None in these is left out."""
+    """A value as the library takes it: a text, a list or a mapping of texts. None inside these is left out."""
     if value is None:
         return None
     if isinstance(value, Mapping):

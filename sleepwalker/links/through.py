@@ -1,4 +1,4 @@
-"""Sends a request through any object that a hook may give for a connection."""
+"""Sends a request through any object that a hook may return as a connection."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sleepwalker.links.way import MAPPINGS
 from sleepwalker.transport.headers import unshared
 from sleepwalker.transport.url import safe_path
 
-#: Options of a call that only a `Connection` understands; and those that `json_request` has a place for.
+#: Options that only a `Connection` understands, and those that `json_request` can take.
 _OURS = ("policy", "total", "retry_if", "idempotent")
 _OF_JSON_REQUEST = ("json", "params", "headers")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent."""
+    """The request to send."""
 
     method: str
     to: Destination
@@ -43,9 +43,9 @@ def check_kind(conn: object) -> None:
 
 
 def send_through(conn: Any, request: Request) -> Steps[Response]:
-    """The response to a request. HTTPError from 400 on, unless its options say not.
+    """Send the request and return its response. HTTPError from status 400 on, unless `raise_for_status` says otherwise.
 
-    Raises TypeError for what the connection cannot be asked, and where it gave no `requests.Response`.
+    Raises TypeError if the connection lacks one of the options, or gave no `requests.Response`.
     """
     if as_connection(conn) is not None:
         reply: Response = yield Call(conn, lambda: conn.request(request.method, request.to.url, **request.options))
@@ -86,10 +86,10 @@ def _by_json_request(conn: Any, request: Request) -> Callable[[], Any]:
 
 
 def _given(request: Request) -> dict[str, Any]:
-    """The options that a foreign connection is given."""
+    """The options to pass to a foreign connection."""
     given = {name: value for name, value in request.options.items() if value is not None}
     given.pop("raise_for_status", None)
-    for name in MAPPINGS:  # copies, since it may fill them in place, and the next host would get that, too
+    for name in MAPPINGS:  # copies: the connection may add to them in place, and the next host would get that, too
         if isinstance(given.get(name), Mapping):
             given[name] = unshared(given[name])
     return given

@@ -25,26 +25,25 @@ _MOST_HOSTS = 256
 class Found:
     """The arguments of a manager's `find`."""
 
-    # Neither is shown, for a traceback with locals may have it.
+    # Neither is in the repr, which a traceback with locals would show.
     host: Any = field(repr=False)
-    """As it was first asked for, which may be a name that only a hook understands."""
+    """As it was first passed to `find`. It may be a name that only a hook understands."""
     auth: Any = field(repr=False)
     home: bool = False
-    """Whether the walk began there: what the caller passes is for that host."""
+    """Whether the walk began at this host. What the caller passes is for it."""
     primary: str | None = None
-    """Its origin, if the walk began at a failover target instead."""
+    """The host's own origin, if known: the walk may have begun at a failover target of it."""
 
     def is_of(self, other: Found) -> bool:
-        """Whether the other is of the same host."""
+        """Whether both are of the same host."""
         return (self.home and other.home) or self.host is other.host
 
 
 @dataclass(frozen=True)
 class Trail:
-    """One value that each response of a walk carries. It never changes, so branches of a walk are independent.
+    """What each response of a walk carries. It never changes, so branches of a walk are independent.
 
-    Origins are keys to what was found, and not the other way about: where another host stood in, or a name was asked
-    for, several origins lead to one pair.
+    Several origins may map to one pair in `known`: those of a host and its failover target, or of a name.
     """
 
     home: Origin | None
@@ -58,9 +57,9 @@ class Trail:
     known: dict[Origin, Found] = field(default_factory=dict, repr=False)
 
     def found_as(self, target: Origin) -> Found | None:
-        """What a host was found as. None for one that the walk has not been at, or where no manager was asked.
+        """The pair that a host was found with. None if the walk has not visited it, or asked no manager for it.
 
-        What a page's own host is, was settled by how the page was come by; for others it is how they were found first.
+        For the host of the current page it is the pair that the page was requested with.
         """
         return self.by if self.by is not None and target == self.at else self.known.get(target)
 
@@ -75,7 +74,7 @@ class Trail:
         return None if self.home is None else self.known.get(self.home)
 
     def begun_as(self, found: Found) -> Trail:
-        """The trail of a walk that began with a connection which was found as that."""
+        """This trail, with `found` as the pair of the walk's first connection."""
         known = dict(self.known)
         for origin in (self.home, origin_of_host(found.host), origin_of_host(found.primary or "")):
             if origin is not None:
@@ -83,10 +82,10 @@ class Trail:
         return replace(self, known=known, by=found if self.at == self.home else self.by)
 
     def gone_to(self, target: Origin, at: Origin, found: Found | None) -> Trail:
-        """The trail of the response that came from `at`, where `target` was asked for."""
+        """The trail after a step: `target` was to be requested, and the response came from `at`."""
         if found is None:
             return replace(self, at=at, by=None)
-        # The caller may have had the same host asked for with other credentials: that goes for all its places.
+        # The caller may have passed other credentials for the same host: they count for all its origins.
         known = {origin: found if one.is_of(found) else one for origin, one in self.known.items()}
         for origin in (target, at):
             if found.home or origin != self.home:  # another name may lead to the host that the walk began at
@@ -100,9 +99,10 @@ class Trail:
 
 
 def trail_of(response: requests.Response, conn: object) -> Trail:
-    """The trail of a walk that goes on from this response, which came through `conn`, or begins with it.
+    """The trail that the response carries; else a new one, of a walk that begins with it.
 
-    It begins where the response was asked for, which a redirect may have led away from.
+    `conn` is the connection that it came through. A new trail begins at that connection's origin, or if that is
+    unknown, at the origin that was requested before redirects.
     """
     trail = getattr(response, "_sleepwalker_trail", None)
     if isinstance(trail, Trail):
@@ -118,7 +118,7 @@ def trail_of(response: requests.Response, conn: object) -> Trail:
 
 
 def keep_trail(response: requests.Response | None, trail: Trail) -> None:
-    """Attach it to a response. Copies and pickles of the response do not have it."""
+    """Attach the trail to a response. Copies and pickles of the response do not have it."""
     if response is not None:
         response._sleepwalker_trail = trail  # type: ignore[attr-defined]
 
@@ -132,11 +132,11 @@ def _asked_origin(response: requests.Response) -> Origin | None:
 
 
 def held_as(held: tuple[Held, ...], manager: object, auth: object) -> Found | tuple[Held, ...] | None:
-    """What a connection was found as which was held for these pairs; the pairs, where that cannot be told.
+    """The pair that a connection was found with, out of those that it was held for.
 
-    Those of this manager count, if it has any: else the manager that held it may be behind this one. With several pairs
-    `auth` tells which is meant. Nothing else does: a walk must not go on with other credentials, nor at another host
-    that a hook had in the same place.
+    Returns all of them if that cannot be determined, None if there are none. If this manager held it, only its pairs
+    count. Otherwise all do, as the manager that held it may be behind this one. Only `auth` decides between pairs with
+    different credentials: a walk must not go on with other credentials, nor at another host that shares the connection.
     """
     mine = [one for one in held if one.holder() is manager] or list(held)
     if not mine:

@@ -25,7 +25,7 @@ class Page(NamedTuple):
     number: int
     """Counts from 1; 0 before the first was handed over."""
     place: int
-    """The hash of the URL that was requested, since a server may make URLs of any length."""
+    """The hash of the requested URL. URLs themselves are not kept, as they may be long."""
     by_body: bool = False
     """Whether the link to it was found in a body."""
 
@@ -36,7 +36,7 @@ class Walk:
     def __init__(self, response: Response, conn: object, relation: str, max_pages: int, way: Way) -> None:
         trail = begun(trail_of(response, conn), way)
         self._page = Page(response, conn, trail, 0, hash(normal(base_of(response))))
-        # One that no manager could find again is kept, for the walk may come back to where it goes.
+        # Keeps the first connection alive if no manager could find it again: the walk may come back to its host.
         self._began_with = conn if trail.own is None else None
         self._relation = relation
         self._max_pages = max_pages
@@ -47,12 +47,12 @@ class Walk:
 
     def begin(self, who: object, kind: str) -> Page:
         """The page to continue from, for the thread or task `who`. ValueError while another one has its turn."""
-        if self._at_work.setdefault(kind, who) != who:  # as a generator says it: else each would give pages twice
+        if self._at_work.setdefault(kind, who) != who:  # as generators do; otherwise both could get the same page
             raise ValueError(f"another {kind} uses this iterator: make one iterator per {kind}")
         return self._page
 
     def rest(self, page: Page) -> None:
-        """End a turn at this page: at its start, unless the caller gets the next page."""
+        """End a turn. `page` is where the next one continues: the new page if the caller gets it, else the old one."""
         self._page = page
         self._at_work.clear()
 
@@ -70,7 +70,7 @@ class Walk:
         warn_if_deprecated(link, level)
         to = destination_of(link, self._way, link.base)
         shown = f"{shown_link(link)}, page {page.number},"
-        self._seen.add(page.place)  # not before, since a failed step is no visit
+        self._seen.add(page.place)  # not the target's: a step that fails is no visit
         place = hash(to.url)
         if place in self._seen:
             raise LinkError(
@@ -85,7 +85,7 @@ class Walk:
 
 
 def _check_seen(page: Page, relation: str) -> None:
-    """LinkError for a page without a link whose body was not read: the link may be there, as on the page before."""
+    """LinkError if the page's body was not read, and the link to this page was in a body: the next one may be, too."""
     asked: Any = page.response.request
     where = shown_place(page.response.url or "")
     if page.by_body and (loaded_body(page.response) is None or getattr(asked, "method", None) == "HEAD"):

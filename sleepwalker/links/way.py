@@ -1,4 +1,4 @@
-"""How links are followed, as the caller wants it: through whom, and which of the caller's options may go where."""
+"""The arguments of `follow` and `pages`: their checks, and which of them may go to another host."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sleepwalker.links.link import Link, shown_link, shown_names
 from sleepwalker.transport.headers import unshared
 from sleepwalker.transport.url import Origin
 
-#: Options of a call that are the request's own; every other keyword is the value of a template's variable.
+#: Keywords that are options of the request. Every other keyword is the value of a template variable.
 OPTIONS = frozenset(RequestOptions.__annotations__)
-#: Options of a call that are mappings of the caller's, or may be.
+#: Options that may be mappings, which their owner may change later.
 MAPPINGS = ("headers", "params")
-#: Options of a call that go to another host only if it is allowed.
+#: Options that go to another host only if `allow` permits it.
 BELONGS = ("params", "data", "json", "files")
-#: Headers of a call that go with it to another host, as they hold no credentials.
+#: Headers that may go to any host, as they hold no credentials.
 _HARMLESS = frozenset(
     {"accept", "accept-encoding", "accept-language", "cache-control", "content-language", "content-type"}
     | {"idempotency-key", "if-match", "if-modified-since", "if-none-match", "if-unmodified-since", "prefer", "range"}
@@ -29,7 +29,7 @@ _HARMLESS = frozenset(
 
 
 class Finder(Protocol):
-    """A `ConnectionManager`, or what finds connections as one does."""
+    """A `ConnectionManager`, or another object with its `find`."""
 
     def find(self, host: str, auth: Any, /) -> Any:
         """The connection to a host."""
@@ -38,19 +38,19 @@ class Finder(Protocol):
 
 @dataclass(frozen=True)
 class Way:
-    """How links are followed, as the caller wants it."""
+    """The arguments of a `follow` or `pages`, checked."""
 
     allow: tuple[str, ...]
-    """Other origins that may have what the caller passes."""
+    """Other origins that may get what the caller passes."""
     manager: Finder | None
-    # Not shown, for a traceback with locals may have it.
+    # Not in the repr, which a traceback with locals would show.
     auth: Any = field(repr=False)
     method: str
     variables: Mapping[str, Any] = field(repr=False)
     options: dict[str, Any] = field(repr=False)
 
     def allows(self, target: Origin) -> bool:
-        """Whether the caller allows this host to get what belongs to another one."""
+        """Whether `allow` permits this origin to get what the caller passes for the walk's first host."""
         return allows(self.allow, target.text, target)
 
 
@@ -62,7 +62,7 @@ def way_of(
     variables: Mapping[str, Any] | None,
     more: dict[str, Any],
 ) -> Way:
-    """The arguments of `follow` and `pages`, checked. TypeError for what they cannot be."""
+    """Check the arguments of `follow` and `pages`. TypeError for one of the wrong type."""
     if isinstance(manager, type):
         raise TypeError(f"manager is the class {manager.__name__}: pass an instance of it")
     if isinstance(manager, str) or (manager is not None and not callable(getattr(manager, "find", None))):
@@ -71,13 +71,13 @@ def way_of(
         raise TypeError(f"variables must be a mapping of names to values, not a {type(variables).__name__}")
     options = {name: value for name, value in more.items() if name in OPTIONS}
     words = {name: value for name, value in more.items() if name not in OPTIONS}
-    # Copied, since the caller may change them later, and each step sends them, to several hosts.
+    # Copied: each step sends them, and the caller may change them in between.
     options |= {name: unshared(options[name]) for name in MAPPINGS if isinstance(options.get(name), Mapping)}
     return Way(allow, manager, auth, method, {**words, **(variables or {})}, options)
 
 
 def check_options(link: Link, target: Origin, way: Way) -> None:
-    """What is meant for one host may be a secret, and a server must not choose which other hosts get it."""
+    """URLError if an option must not go to `target`: it may be a secret, and no server may choose who gets it."""
     headers = way.options.get("headers")
     if headers is not None and not isinstance(headers, Mapping):
         raise URLError(f"headers must be a mapping of names to values, not {type(headers).__name__}")

@@ -8,7 +8,7 @@ from typing import Any
 from sleepwalker.exceptions import ConnectionError, HTTPError
 from sleepwalker.lookup.foreign import Answer, Hook, says_closed
 
-#: How a hook fails when it fails as connections fail (requests' exceptions are OSErrors); the rest is a bug to be seen.
+#: A hook that raises one of these failed to connect (requests' exceptions are OSErrors). Any other error is a bug.
 HOOK_FAILURES = (ConnectionError, HTTPError, OSError)
 
 
@@ -21,7 +21,7 @@ def answer_of(
     target: Callable[[Any], str],
     words: Callable[[Exception], str],
 ) -> Answer:
-    """The answer of a hook that returned `conn`, or raised one of `HOOK_FAILURES`, after so many seconds.
+    """The answer of a hook that returned `conn`, or raised one of `HOOK_FAILURES`.
 
     It runs code of connections and exceptions: hold no lock.
 

@@ -121,7 +121,7 @@ def reload(lookup: Lookup, policy: Policy | None, policies: Matched | None) -> M
 
 def follow_default(lookup: Lookup, chosen: Callable[[], Policy]) -> Machine[None]:
     """Switch all hosts to the application's default, if they were given no policy."""
-    policy = chosen()  # now: of two that are chosen at a time the later one counts
+    policy = chosen()  # read now: if two are set at the same time, the later one counts
     if not (lookup.closed or lookup.hosts.own_policy or policy is lookup.hosts.policy):
         yield Emit(lookup.hosts.reload(policy))
 
@@ -140,5 +140,5 @@ def restore(
 
 
 def notice(lookup: Lookup) -> Machine[None]:
-    """Notice what time has ended."""
+    """End expired isolations, and mark flights that are late."""
     yield Emit(lookup.notice_late(lookup.clock.monotonic()))

@@ -20,7 +20,7 @@ def begin(lookup: Lookup, flight: Flight) -> bool:
 
 
 def begin_here(lookup: Lookup, flight: Flight) -> None:
-    """Its caller runs it itself, and so does not wait for it."""
+    """The caller of a flight runs it itself, and so does not wait for it."""
     flight.leader = flight.caller
     lookup.flights.waiting.pop(flight.caller, None)
 
@@ -65,7 +65,7 @@ def end(
             yield Emit(events)
         if rest:
             yield Release(rest)
-    except BaseException:  # the driver ends the machine, where an observer or a connection raises
+    except BaseException:  # the driver ends the machine if an observer or a connection raises
         if retired is not None:
             retired.set()
         raise

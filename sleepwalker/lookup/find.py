@@ -34,8 +34,8 @@ class Waiter:
     def __init__(self, seconds: float, *, nested: bool) -> None:
         self.seconds: float = seconds
         self.nested: bool = nested
-        """Whether it is a signal handler, in whose thread the manager was interrupted with its lock held: no other
-        thread comes to its end before this one."""
+        """Whether a signal handler calls, which interrupted the manager in this thread while it held its lock: no other
+        thread can finish before it."""
         self.since: float | None = None
         """When its slot was first looked at."""
 
@@ -57,9 +57,9 @@ class Decision(NamedTuple):
     conn: Any = EMPTY
     error: ConnectionError | None = None
     flight: Flight | None = None
-    """The one to wait for."""
+    """The flight to wait for."""
     fault: Fault | None = None
-    """Where hooks are to be asked: what was wrong with the connection before."""
+    """If hooks are to be asked: what was wrong with the connection before."""
 
 
 _AGAIN = Found()
@@ -82,7 +82,7 @@ def look(lookup: Lookup, asked: Asked) -> Machine[Snapshot]:
 
 
 def _tried(lookup: Lookup, asked: Asked, waiter: Waiter) -> Machine[Found]:
-    """The same once: `_AGAIN` where it is to be asked anew, as the flight came to nothing."""
+    """One try of `find`. `_AGAIN` if the flight came to nothing, so that another try is needed."""
     mine = lookup.flight()
     try:
         return (yield from _sought(lookup, asked, mine, waiter))
@@ -120,7 +120,7 @@ def _sought(lookup: Lookup, asked: Asked, mine: Flight, waiter: Waiter) -> Machi
 def _prepared(
     lookup: Lookup, asked: Asked, seen: Snapshot, mine: Flight, waiter: Waiter, released: list[Released]
 ) -> tuple[Slot, bool]:
-    """The slot, taken up if it is new, and whether hosts are to be probed."""
+    """The slot, inserted into the table if it is new, and whether hosts are to be probed."""
     now = lookup.clock.monotonic()
     if waiter.since is None:
         waiter.since = now
@@ -190,7 +190,7 @@ def _hold_off(
         return _use(slot, now)
     if not slot.late:
         return Decision("refuse", error=no_room(slot, now, lookup.worker) if full else too_early(slot, now))
-    # One that waits longer than others: what comes late is not late for it.
+    # A caller that waits for longer than `patience` can wait for a late flight.
     late = [one for one in slot.late if not one.dismissed] if waiter.seconds > lookup.patience else []
     if late:
         return _wait(lookup, slot, late[-1], waiter)
@@ -221,7 +221,7 @@ def _awaited(lookup: Lookup, asked: Asked, flight: Flight, mine: Flight, waiter:
 
 
 def _over(lookup: Lookup, flight: Flight, until: float) -> Machine[bool]:
-    """Wait for a flight, until then at most; whether it is over. Sees to it that one that is late shows."""
+    """Wait for a flight, until `until` at most. Returns whether it is over. A late one is marked and announced."""
     while not flight.done.is_set():
         now = lookup.clock.monotonic()
         expired = now >= flight.late_at
@@ -232,12 +232,12 @@ def _over(lookup: Lookup, flight: Flight, until: float) -> Machine[bool]:
             return False
         over = yield Await(flight, until if expired else min(until, flight.late_at))
         if over is None:
-            return False  # no other thread does anything any more: the interpreter ends
+            return False  # no other thread runs any more: the interpreter is ending
     return True
 
 
 def _timed_out(lookup: Lookup, asked: Asked, flight: Flight, began: float) -> Machine[Found]:
-    """The connection that stays until the hooks give another one, if there is one; else an error."""
+    """The connection that stays until the hooks return another one, if there is one; else an error."""
     seen = yield from look(lookup, asked)
     now, slot = lookup.clock.monotonic(), seen.slot
     if slot is not None and slot.ready:

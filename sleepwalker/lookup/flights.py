@@ -6,19 +6,19 @@ from collections.abc import Hashable
 
 from sleepwalker.lookup.slot import Flight, Slot
 
-#: So many flights of one slot, and of all slots, may outlast their time before no more are begun: the threads in which
-#: their hooks hang cannot be ended.
+#: With as many late flights of one slot, or of all slots, no more are begun: the threads in which their hooks hang
+#: cannot be ended.
 MAX_LATE_OF_A_SLOT = 3
 MAX_LATE = 64
-#: From so many of all on, each slot may have one only, or a few hosts whose hooks hang would use up what there is.
+#: With as many in all, each slot may have only one: else a few hosts whose hooks hang would use up `MAX_LATE`.
 MANY_LATE = 16
-#: So many hooks may wait for one another, each for a host that the one before looked for: each takes a thread, and a
-#: hook that looks for ever new hosts would take all that there are.
+#: The most hooks that may wait for one another, each for a host that the one before looked for. Each takes a thread,
+#: and a hook that looks for ever new hosts would take all threads.
 MAX_NESTED = 100
 
 
 class Flights:
-    """Its owner holds a lock, or is one task.
+    """The flights of a manager. Its owner holds a lock, or is one task.
 
     A signal handler may raise wherever a call ends, so related fields change without a call in between.
     """
@@ -26,17 +26,17 @@ class Flights:
     __slots__ = ("_in_time", "_late", "_led", "waiting")
 
     def __init__(self) -> None:
-        # Oldest first, and all are given the same time. A signal handler may change both between two steps of a loop,
-        # so loops go over copies.
+        # Oldest first; all have the same limit. A signal handler may change both between two steps of a loop, so loops
+        # go over copies.
         self._in_time: dict[Flight, None] = {}
         self._late: dict[Flight, None] = {}
         # By the workers that carry them out.
         self._led: dict[Hashable, Flight] = {}
         self.waiting: dict[Hashable, Flight] = {}
-        """What each thread or task that waits for a flight waits for."""
+        """The flight that each waiting thread or task waits for."""
 
     def begin(self, slot: Slot, mine: Flight, now: float, seconds: float) -> None:
-        """The hooks are about to be called; from now on `mine` decides for the slot. It may take so many seconds."""
+        """The hooks are about to be called; from now on `mine` decides for the slot. It is late after `seconds`."""
         late_at = now + seconds
         mine.since = mine.hook_since = now
         mine.late_at = late_at
@@ -60,7 +60,7 @@ class Flights:
             slot.late = tuple(one for one in slot.late if one is not mine)
 
     def follow(self, seconds: float) -> None:
-        """All flights that are not yet late may take so many seconds from now on."""
+        """Set another limit for all flights that are not late yet: `seconds` since their begin."""
         for one in [*self._in_time]:
             one.late_at = one.since + seconds
 
@@ -107,20 +107,20 @@ class Flights:
         return one in [*self.waiting.values()]
 
     def at_work(self) -> list[Flight]:
-        """All of them, in the order of their begin."""
+        """All flights, in the order in which they began."""
         return [*self._late, *self._in_time]
 
     def circle(self, current: Flight, me: Hashable) -> bool:
-        """Whether `me`, about to wait for `current`, would wait for itself, directly or through others. Else it waits.
+        """Whether `me`, about to wait for `current`, would wait for itself, directly or through others.
 
-        A hook that calls `find` must not wait for the round that it is part of.
+        If not, `me` is noted as waiting. A hook that calls `find` must not wait for the flight that it is part of.
         """
         wanted = current
         if current.caller == me and current.leader is None and not current.taken:
-            return True  # a signal handler asks, which came before a thread was started
+            return True  # a signal handler asks, before a thread was started
         while wanted.leader != me:
             step = None if wanted.leader is None else self.waiting.get(wanted.leader)
-            if step is None or step.done.is_set():  # one that is over has only not been left yet
+            if step is None or step.done.is_set():  # over, and its waiter has just not left it yet
                 self.waiting[me] = current
                 return False
             wanted = step

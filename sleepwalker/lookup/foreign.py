@@ -13,7 +13,7 @@ class _Empty:
         return "EMPTY"
 
 
-#: What a slot without a connection holds; None is a connection like any other object here.
+#: What a slot without a connection holds. None would be a connection, like any other object.
 EMPTY: Any = _Empty()
 
 
@@ -46,7 +46,7 @@ class Candidate(NamedTuple):
     """A connection that a slot can hold. It was examined without a lock, because that may run a user's code."""
 
     conn: Any
-    """What `find` gives: the connection, or a guard of it."""
+    """What `find` returns: the connection, or a guard of it."""
     bare: Any
     """The connection itself."""
     own: Own | None
@@ -55,7 +55,7 @@ class Candidate(NamedTuple):
     record: Host
     """The record that it counts in."""
     holding: Holding | None
-    """What its usage, if it has one, is to say of the slot."""
+    """What to note in its usage, if it has one, about the slot."""
 
 
 class Answer(NamedTuple):
@@ -69,7 +69,7 @@ class Answer(NamedTuple):
     target: str = ""
     """Where the connection goes, or its type."""
     error: str | None = None
-    """The type of the exception with which it failed as connections fail."""
+    """The type of the exception, if the hook failed to connect."""
     detail: str = ""
     """The same in words, without secrets."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sleepwalker.lookup.keys import AuthKey
 
-#: With more pairs than these for one connection it is told apart no better.
+#: The most pairs that are remembered for one connection.
 _MOST = 16
 
 
@@ -26,7 +26,7 @@ class Held:
         self.auth: Any = auth
         self.key: AuthKey = key
         self.primary: str | None = primary
-        """Where the host is that was asked for, which another one may stand in for; None as long as it is not known."""
+        """The origin of the host that was asked for, if known. The connection may go to a failover target instead."""
 
     def __repr__(self) -> str:
         return f"<held for {self.name}>"

@@ -13,17 +13,17 @@ from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
 from sleepwalker.hosts.names import host_key, mark_of
 from sleepwalker.transport.url import Origin
 
-#: requests' own credentials, which user and password make equal. They cannot be hashed, and say that they equal others.
+#: requests' own credentials: user and password make them equal. They cannot be hashed, and claim to equal other types.
 _BY_WORDS = frozenset({HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth})
 _MUTABLE = (list, dict, set, bytearray)
-#: Where classes come from whose idea of equality knows nothing of what a subclass adds.
+#: Modules of classes whose `__eq__` does not see what a subclass adds.
 _FOREIGN = frozenset({"builtins", "requests.auth"})
-#: Credentials of these kinds are what they compare as, and are hashed by no code but the interpreter's.
+#: Credentials of these types are their own key.
 _PLAIN = frozenset({type(None), tuple, str, bytes, int})
 
 
 class _Itself:
-    """An object as a key, equal to nothing but itself. It keeps the object alive, whose number might be used again."""
+    """An object as a key, equal to nothing but itself. It keeps the object alive, since its id may be used again."""
 
     __slots__ = ("_thing",)
 
@@ -40,9 +40,9 @@ class _Itself:
 class AuthKey:
     """Credentials as a key: equal ones of one type are equal, even if the object cannot be hashed.
 
-    A pair of strings and requests' own classes are compared by user and password, other objects as their class says. A
-    subclass that inherits equality from a class which does not know it is not asked: a token class derived from
-    `HTTPBasicAuth` has no user or password, and would equal every other one. Its objects equal only themselves.
+    A pair of strings and requests' own classes are compared by user and password, other objects as their class says. If
+    a class inherits an `__eq__` that does not see what it adds, its objects equal only themselves: those of a token
+    class derived from `HTTPBasicAuth` have no user or password, and would equal each other.
 
     The key has the present value of the credentials: if they are changed in place, they are other credentials. Creating
     and comparing a key may run code of the credentials' class; hashing it does not.
@@ -53,12 +53,12 @@ class AuthKey:
     def __init__(self, auth: Any) -> None:
         self._value = _value_of(auth)
         self._id: int | None = None
-        """Of what has no hash; what `_value` has may be a copy."""
+        """The id of an object that has no hash; `_value` may hold a copy of it."""
         try:
             self._hash = hash(self._value)
         except TypeError:
             self._id = id(auth)
-            self._hash = hash(self._value[0])  # few of them per host: a comparison each is no burden
+            self._hash = hash(self._value[0])  # the same for all of a type: a host has few, so comparing is cheap
 
     def __hash__(self) -> int:
         return self._hash
@@ -85,7 +85,7 @@ class _AnyAuth:
         return "ANY_AUTH"
 
 
-#: Where no credentials are given, and all are meant; None are credentials like others.
+#: Stands for all credentials. None does not: it is a value of `auth` like others.
 ANY_AUTH: Any = _AnyAuth()
 
 
@@ -106,9 +106,9 @@ class Asked:
         self.name, self.origin = host_key(host)
         self.key: AuthKey = AuthKey(auth) if key is None else key
         self.fast = fast
-        """The `fast_key` of the same, or one with the key itself, where the credentials cannot be hashed; if known."""
+        """The `fast_key` of host and auth, if known. It has the `AuthKey` if the credentials cannot be hashed."""
         self.place: tuple[str, int] = (self.name, hash(self.key))
-        """Where the tables have the slot, beside those that only a comparison tells apart from it."""
+        """The key of the tables. Slots at the same place are told apart by comparing credentials."""
 
 
 def sent_mark(auth: Any, headers: Mapping[str, Any]) -> str:
@@ -144,7 +144,7 @@ def fast_key(host: Any, auth: Any) -> tuple[Any, ...]:
 def _value_of(auth: Any) -> tuple[Any, ...]:
     kind: Any = type(auth)
     if kind in (tuple, list) and len(auth) == 2 and all(isinstance(part, str | bytes) for part in auth):
-        return HTTPBasicAuth, *auth  # the contract calls the pair a shortcut for it
+        return HTTPBasicAuth, *auth  # a pair is a shortcut for it
     if kind in _BY_WORDS:
         return kind, getattr(auth, "username", None), getattr(auth, "password", None)
     if _only_itself(kind):
@@ -157,9 +157,9 @@ def _value_of(auth: Any) -> tuple[Any, ...]:
 
 @functools.lru_cache(maxsize=1024)
 def _only_itself(kind: type) -> bool:
-    """Whether objects of this class are compared by a class of others, which does not see what this one adds.
+    """Whether a class inherits an `__eq__` that does not see what it adds, so that its objects equal only themselves.
 
-    One that can add nothing, as a named tuple by empty `__slots__`, is compared all the same.
+    False for a class that can add nothing, such as a named tuple with empty `__slots__`.
     """
     if kind in _BY_WORDS or kind.__module__ == "builtins":
         return False

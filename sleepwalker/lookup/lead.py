@@ -17,12 +17,12 @@ from sleepwalker.lookup.table import Released, Snapshot
 
 
 class _Said(NamedTuple):
-    """What the hooks said."""
+    """The connection of a hook, or what all hooks said."""
 
     conn: Any = None
     refusal: ConnectionError | None = None
     preferred: bool = True
-    """Whether none of those asked before the one that made the connection had trouble."""
+    """Whether no hook that was asked before the one with the connection failed."""
 
     @property
     def may_ask_again(self) -> bool:
@@ -56,7 +56,7 @@ def carry_out(lookup: Lookup, job: Job) -> Machine[list[Released]]:
     candidate: Candidate | None = None
     if said.refusal is None:
         candidate = yield Adopt(said.conn, slot, None)
-    # What the slot holds counts only where the flight no longer decides for it, or where that still serves.
+    # What the slot holds matters only if the flight no longer decides for it, or if that is still in use.
     seen: Snapshot | None = None
     if slot.flight is not flight or job.fault == "failback":
         seen = yield from look(lookup, asked)
@@ -83,7 +83,7 @@ def carry_out(lookup: Lookup, job: Job) -> Machine[list[Released]]:
 
 
 def _ask(lookup: Lookup, job: Job, hooks: tuple[Hook, ...]) -> Machine[_Said]:
-    """The first connection that a hook gives, or what all of them said."""
+    """The first connection that a hook returns, or what all of them said."""
     said: list[str] = []
     failed = False
     flight, name = job.flight, job.slot.name
@@ -104,7 +104,7 @@ def _ask(lookup: Lookup, job: Job, hooks: tuple[Hook, ...]) -> Machine[_Said]:
 
 
 def _settle(lookup: Lookup, result: _Result, seen: Snapshot | None, released: list[Released]) -> tuple[bool, bool]:
-    """End a flight with what the hooks gave or said; whether that is held now, and whether hosts are to be probed."""
+    """End a flight. Returns whether the hooks' connection is held now, and whether hosts are to be probed."""
     flight, slot, said, candidate = result.flight, result.job.slot, result.said, result.candidate
     flight.error, flight.result = said.refusal, None if candidate is None else candidate.conn
     if lookup.closed:
@@ -130,7 +130,7 @@ def _settle_closed(result: _Result, released: list[Released]) -> None:
 
 
 def _fill(lookup: Lookup, result: _Result, seen: Snapshot | None, now: float, released: list[Released]) -> bool:
-    """Put into the slot what the flight got; whether it holds that now."""
+    """Put the flight's connection into its slot. Returns whether the slot holds it now."""
     flight, slot, said, candidate = result.flight, result.job.slot, result.said, result.candidate
     if candidate is None:
         if slot.ready:  # a failover target, or one added by hand: it stays, and the hooks are asked again later
@@ -141,7 +141,7 @@ def _fill(lookup: Lookup, result: _Result, seen: Snapshot | None, now: float, re
             slot.refusal = str(said.refusal) if said.may_ask_again else None
         return False
     if seen is not None and _holds_alike(slot, candidate, seen, now):
-        flight.result = slot.conn  # the hooks say again what they said before, and its sockets are open
+        flight.result = slot.conn  # the hooks chose the same host again, and this one's sockets are open
         if candidate.bare is not slot.bare:
             released.append(Released(slot, candidate.conn, None))
         if said.preferred:
@@ -164,7 +164,7 @@ def _schedule_next(lookup: Lookup, result: _Result, now: float) -> None:
 
 
 def _settle_late(lookup: Lookup, result: _Result, seen: Snapshot, released: list[Released]) -> bool:
-    """End a flight that no longer decides for its slot; whether what it got is held now.
+    """End a flight that no longer decides for its slot. Returns whether its connection is held now.
 
     Either a connection was added meanwhile, and that one is used; or the slot was evicted again, or the flight took
     too long.
@@ -180,9 +180,9 @@ def _settle_late(lookup: Lookup, result: _Result, seen: Snapshot, released: list
         if result.job.slot.refusal == "" and flight.error is not None:
             result.job.slot.refusal = str(flight.error)
         return False
-    # It is held, unless another one for these credentials will be: one that is late comes first all the same.
+    # It is held, unless another flight will fill the slot. A late flight's connection is held even then.
     if slot.flight is not None and not flight.late:
-        flight.dismissed = True  # its waiters are given the other
+        flight.dismissed = True  # its waiters get the other flight's connection
         released.append(Released(slot, candidate.conn, "replaced"))
         return False
     flight.slot = slot

@@ -15,7 +15,7 @@ _OF_GOOD_ONES = ("age", "idle", "reset", "room")
 
 
 def announced(released: Released) -> list[Event]:
-    """The event for it; None if it was never in use."""
+    """The event for it, in a list; an empty one if it was never in use."""
     slot, _, reason = released
     if reason is None:
         return []

@@ -65,13 +65,13 @@ class Flight:
 
     def __init__(self, caller: Hashable, done: Signal, behalf: Hashable) -> None:
         self.caller: Hashable = caller
-        """The thread or task that looks for the slot, and has the hooks asked where the decision is to ask."""
+        """The thread or task that looks for the slot, and has the hooks called if need be."""
         self.behalf: Hashable = behalf
-        """The worker whose hook the caller works for; the caller itself where that is none."""
+        """The worker whose hook the caller works for; the caller itself if it works for none."""
         self.leader: Hashable | None = None
         """The thread or task in which the hooks are at work; None before it runs."""
         self.slot: Slot | None = None
-        """The slot that is looked at, and for which the hooks are asked where the decision is to ask."""
+        """The slot that the caller looks for."""
         self.since = self.late_at = 0.0
         """When it began, and from when on it is late."""
         self.late: bool = False
@@ -82,20 +82,20 @@ class Flight:
         self.taken: bool = False
         """Whether a worker of its own carries it out, so that its caller may leave it."""
         self.over: bool = False
-        """Whether the hooks are not, or no more, to be asked for it."""
+        """Whether it has ended, or will not begin."""
         self.done: Signal = done
         """Set once there is nothing to wait for any more."""
         self.retired: Signal | None = None
-        """Where a connection takes the place of others: set once those are retired, which may run a user's code."""
+        """Set once the connections that it replaced are retired, which may run a user's code. None without any."""
         self.dismissed: bool = False
-        """Whether its slot got a connection otherwise, or the manager was closed, so that its waiters ask anew."""
+        """Whether its slot got a connection otherwise, or the manager was closed, so that its waiters ask again."""
         self.result: Any = None
         self.error: Exception | None = None
         """What all waiters raise copies of."""
         self.raised: BaseException | None = None
         """What a hook raised, for the caller."""
         self.abandoned: bool = True
-        """Until there is a result, for it may be stopped, as by Ctrl-C: its waiters then ask anew."""
+        """True until there is a result. If it is stopped before, as by Ctrl-C, its waiters ask again."""
 
     def dismiss(self) -> None:
         """Make its waiters ask again."""
@@ -156,21 +156,21 @@ class Slot:
         self.own: Own | None = None
         """The connection, if it is one of the library's own kinds."""
         self.bare: Any = EMPTY
-        """The connection itself, where `conn` is a guard or a scope of it."""
+        """The connection itself; `conn` may be a guard or a scope of it."""
         self.by_hand = False
         """Whether the connection was added by hand. Hooks may not know how to make another one."""
         self.usage: Usage | None = None
-        """What the calls of a `Connection`, or of a guard, came to."""
+        """How the calls of a `Connection` or a guard ended."""
         self.record: Host | None = None
         """The record of the host that the connection goes to."""
         self.primary: Host | None = None
-        """The record of the host asked for; for a name, of where the hooks last said without trouble that it is."""
+        """The record of the host asked for; for a name, of the host that hooks last returned without a failure."""
         self.failed_over = False
         """Whether the connection goes, or the next one may go, to another host while the one asked for is broken."""
         self.probe_with: Own | None = None
         """While it failed over: the last connection to the host asked for, if any, to probe it with."""
         self.flight: Flight | None = None
-        """The one that decides what the slot holds."""
+        """The flight that decides what the slot holds."""
         self.late: tuple[Flight, ...] = ()
         """Flights that outlasted their time, and whose hooks are still at work."""
         self.queued: int = 0
@@ -180,11 +180,11 @@ class Slot:
         self.settled: float = 0.0
         """When the last flight that a back-off followed was over."""
         self.flights = 0
-        """Flights in a row without the host having been well in between."""
+        """Flights in a row between which the host was not healthy."""
         self.again_at = 0.0
-        """Before this no flight is made for a host that is broken, or after a flight that gave no connection."""
+        """Until then no flight is made for a broken host, or after a flight without a connection."""
         self.refusal: str | None = None
-        """What the last flight came to, where it gave no connection."""
+        """Why the last flight gave no connection, if a later one may; else None. Empty if it is late."""
         self.was_down: bool = False
         """Whether the host was broken when the last flight was over."""
 
@@ -217,7 +217,7 @@ class Slot:
             return None
         health = record.health_policy
         if usage is not None and usage.unauthorized and health.unauthorized_evicts:
-            return "unauthorized"  # first: a login that failed has to wait, also once the caller closed it
+            return "unauthorized"  # first: hooks back off after a failed login, even if the connection is closed
         if closed:
             return "closed"
         if record.verdict.suspect:
@@ -250,7 +250,7 @@ class Slot:
         """Whether it is too early to call the hooks again, for a connection with this fault or for none."""
         if now >= self.again_at:
             return False
-        if fault == "isolated":  # the failover target: hooks that give it again and again are not asked at each find
+        if fault == "isolated":  # the failover target: hooks that return it each time are not asked at each find
             return True
         if self.refusal is not None:
             return not (self.was_down and self._answered_since_flight())
@@ -313,5 +313,5 @@ class Slot:
         ):
             return well  # time alone half-opens a circuit; here a probe tells more
         broken = self.primary.broken_by(now)
-        # Where nothing probes it, a host that could not be connected to looks the same until a call tries.
+        # Without a probe, nothing shows that connects succeed again until a call tries.
         return broken in (None, "connect")

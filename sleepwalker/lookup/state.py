@@ -36,10 +36,10 @@ class Lookup:
         behalf: Callable[[], Hashable] | None = None,
         worker: Literal["thread", "task"] = "thread",
     ) -> None:
-        """`caller` returns the current thread or task; `signal` makes what its waiters are woken by.
+        """`caller` returns the current thread or task; `signal` makes a signal that wakes waiters.
 
-        `behalf` returns the worker whose hook the caller works for, itself by default. `worker` is what hooks are asked
-        in, for texts.
+        `behalf` returns the worker whose hook the caller works for, by default the caller. `worker` names in texts
+        where hooks run.
         """
         self.hosts = hosts
         self.clock: Clock = hosts.clock
@@ -50,7 +50,7 @@ class Lookup:
         self.fast: dict[Any, Slot] = {}
         """Slots by fast key. Read without the lock."""
         self.sweep_at: float = math.inf
-        """From then on `find` looks at what expires first. Read without the lock."""
+        """From then on, `find` first checks what has expired. Read without the lock."""
         self.closed = False
         self.caller = caller
         self.behalf: Callable[[], Hashable] = caller if behalf is None else behalf
@@ -79,7 +79,7 @@ class Lookup:
     def fast_table(self, slot: Slot) -> dict[Any, Slot] | None:
         """The table for the fast key of a slot; None if it must not be remembered."""
         if self.isolated_by(slot) is not None:
-            return None  # its name may be isolated while the host behind it is not, which only the long way sees
+            return None  # its name may be isolated while the host behind it is not: only the full look-up sees that
         if len(self.fast) > 2 * self.max_connections:
             self.fast = {}
         return self.fast
@@ -133,7 +133,7 @@ class Lookup:
         self.flights.end(flight)
         slot, now = flight.slot, self.clock.monotonic()
         if slot is not None:
-            if slot.flight is flight:  # it came to nothing: an exception that is not the hooks' to handle
+            if slot.flight is flight:  # it came to nothing, by an exception that is no failure to connect
                 if slot.ready:  # a failover target, which serves until the hooks are asked again
                     self.back_off(slot, now)
                 slot.flight = None
@@ -144,7 +144,7 @@ class Lookup:
         """End a caller's part in a slot, unless a worker runs its flight; repeating it changes nothing."""
         try:
             self._leave(flight)
-        except BaseException:  # of a signal handler that raised before, too: nothing else would end the flight
+        except BaseException:  # a signal handler raised: nothing else would end the flight
             self._leave(flight)
             raise
 
@@ -188,7 +188,7 @@ class Lookup:
         """Drop the flights of a fork's parent, or of a loop that ended; waiters here ask again."""
         self.dismiss_all()
         self.flights = Flights()
-        self.sweep_at = 0.0  # the next find goes the long way, on which is started what only the parent has, or had
+        self.sweep_at = 0.0  # so the next find is a full look-up, which starts what only the parent, or old loop, has
         for slot in self.table.slots():
             slot.flight, slot.late = None, ()
             self.tidy(slot, self.clock.monotonic())

@@ -55,7 +55,7 @@ class Adopt(NamedTuple):
     conn: Any
     slot: Slot
     asked: Asked | None
-    """Set where an origin that was asked for says where a connection goes that does not say so itself."""
+    """Set if the requested origin counts as the origin of a connection that does not tell its own."""
 
 
 class Share(NamedTuple):
@@ -79,7 +79,7 @@ class Start(NamedTuple):
 
 
 class Await(NamedTuple):
-    """Wait for a flight until then at most, in seconds of the clock. Sent: whether it ended; None for never.
+    """Wait for a flight, until `until` on the clock at most. Sent: whether it ended; None if it never will.
 
     A driver may send before the time is over: it is asked again.
     """
@@ -89,7 +89,7 @@ class Await(NamedTuple):
 
 
 class AwaitRetired(NamedTuple):
-    """Wait until a flight has retired what it replaced, until then at most."""
+    """Wait until a flight has retired what it replaced, until `until` at most."""
 
     flight: Flight
     until: float

@@ -42,7 +42,7 @@ class Snapshot(NamedTuple):
     conn: Any
     """What the slot held, or EMPTY."""
     closed: bool
-    """Whether that says that it is closed."""
+    """Whether that connection says that it is closed."""
 
 
 class SlotTable:
@@ -60,7 +60,7 @@ class SlotTable:
         self._expiry = Expiry(self._slots, self._ready, max_connections)
 
     def __del__(self) -> None:
-        # A manager that was not closed: others may go on with its hosts.
+        # The manager was not closed. Others may go on with its hosts.
         for slot in getattr(self, "_ready", ()):
             if slot.record is not None:
                 slot.record.held -= 1
@@ -115,7 +115,7 @@ class SlotTable:
         primary = record if moves else before
         key = id(candidate.bare)
         holders = self._holders.get(key, {})
-        self._expiry.schedule(slot, now, USED)  # first: what is held is looked at some day, whatever happens here
+        self._expiry.schedule(slot, now, USED)  # first: what is held must be checked for expiry, whatever happens here
         while slot not in self._slots:  # a signal handler may drop it, until it holds something
             self.insert(slot)
         slot.primary = primary
@@ -129,7 +129,7 @@ class SlotTable:
                 # Another thread may have put it into another slot meanwhile.
                 usage.held = holding.after if known is holding.before else (*known, holding.mine)
                 holding.mine.primary = None if primary is None else primary.origin
-            usage.accepted = False  # of interest is what it is worth from now on, not whether a hook could log in
+            usage.accepted = False  # that a hook could log in does not count, only what calls show from now on
         slot.record, slot.own, slot.usage, slot.bare = record, candidate.own, usage, candidate.bare
         slot.made = slot.used = now
         slot.by_hand = by_hand
@@ -246,7 +246,7 @@ class SlotTable:
             return []
         over_capacity = expiry.over_capacity(kind)
         last = slot.last_used() if slot.ready else slot.again_at
-        if not over_capacity:  # it may be idle for longer than others: looked at again when that is over
+        if not over_capacity:  # its own policy may allow a longer idle time: it is checked again after that
             last += self.health_policy(slot).idle - self.hosts.idle
         if slot is keep or (slot.ready and slot.by_hand and not over_capacity):
             expiry.postpone(kind, slot, now)

@@ -82,10 +82,10 @@ class Stream:
     concurrent = False  # the caller's code may not allow two readers at a time
 
     def __init__(self, make: Callable[[], Any], *, replayable: bool, awaits: bool) -> None:
-        """`awaits` where what it makes may be an asynchronous iterable."""
+        """`awaits`: whether what it makes may be an asynchronous iterable."""
         self.error: Exception | None = None
         self.reading: Any = None
-        """As that of a file."""
+        """As in `File`."""
         self.replayable = replayable
         self._make = make
         self._awaits = awaits
@@ -114,8 +114,7 @@ def prepare_body(
 ) -> Body:
     """Put the body's headers on `prepared` and return the body. Each attempt adds the payload.
 
-    Raises TypeError for a `data` that is none of the kinds that can be sent; asynchronous iterables can where the
-    sender `awaits`.
+    Raises TypeError for `data` of a type that cannot be sent. Asynchronous iterables can be, if the sender `awaits`.
     """
     if data is None and json_bytes is None and not files:
         return NO_BODY
@@ -177,7 +176,7 @@ def _set_chunked(headers: CaseInsensitiveDict[Any]) -> None:
 
 
 def _length(file: Any) -> int | None:
-    """Bytes from the file's position to its end; None where only reading shows it.
+    """Bytes from the file's position to its end; None if only reading shows it.
 
     Found by seeking: the size on disk is wrong for a file object that decompresses or decodes.
     """
@@ -198,7 +197,7 @@ def _length(file: Any) -> int | None:
 
 
 def _position(file: Any) -> int | None:
-    """The file's position; None where it cannot be rewound to it."""
+    """The file's position; None if it cannot be rewound to it."""
     try:
         if not getattr(file, "seekable", lambda: True)():
             return None
@@ -306,7 +305,7 @@ class AsyncChunks:
 
 
 def _as_bytes(chunk: Any) -> bytes:
-    """`bytes(chunk)` would make three zeros of the number 3."""
+    """The chunk as bytes. TypeError for a number: `bytes(3)` would be three zeros."""
     if isinstance(chunk, str):
         return chunk.encode("utf-8")
     try:

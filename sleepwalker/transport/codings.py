@@ -1,7 +1,7 @@
 """Encoded bodies (RFC 9110, section 8.4), decoded with a check that they are complete.
 
-urllib3 takes what it could decode for the whole body. Where an application dies behind a proxy that compresses, the
-framing is intact, and half of the body would pass for all of it.
+urllib3 takes what it could decode for the whole body. If an application dies behind a proxy that compresses, the
+framing is intact, and half of the body would pass for the whole body.
 """
 
 from __future__ import annotations
@@ -215,18 +215,18 @@ class EncodedResponse(HTTPResponse):
         return self.chunked or getattr(getattr(self, "_original_response", None), "in_chunks", False)
 
     def _known_links(self) -> list[Decoder] | None:
-        """The decoders; an empty list where nothing is to be decoded, and None where urllib3 has begun to."""
+        """The decoders; an empty list if there is nothing to decode, None if urllib3 has begun to decode."""
         if self._links is None and not self.tell():  # else a part was read in another way
             self._links = _decoders(self.headers.get("Content-Encoding", ""))
         return self._links
 
     def _check_end(self, links: list[Decoder]) -> None:
-        """Raise `TruncatedBody` where the body ended before its encoded data did."""
+        """Raise `TruncatedBody` if the body ended before its encoded data did."""
         if self.status != _PART and not all(link.is_complete() for link in links):
             raise TruncatedBody("the encoded body is incomplete")
 
     def is_late(self) -> bool:
-        """Whether what has been decoded is to be passed on now, though it is less than was asked for."""
+        """Whether to pass on now what has been decoded, though it is less than was asked for."""
         return False
 
     def _decoded_pieces(self, links: list[Decoder], amt: int | None, exact: int | None) -> Iterator[bytes]:
@@ -253,12 +253,12 @@ class Decoding:
     """Decodes a body as it comes in. One whose codings are not known stays as it is."""
 
     def __init__(self, codings: str, status: int) -> None:
-        """DecodeError where there are too many."""
+        """DecodeError if there are too many codings."""
         self._links = _decoders(codings)
         self._part = status == _PART
 
     def decoded(self, data: bytes) -> Iterator[bytes]:
-        """What can be decoded with the next bytes of the body, in pieces. DecodeError where they are not encoded so."""
+        """Add the next bytes of the body, and yield what can be decoded. DecodeError if they are not encoded so."""
         links = self._links
         if not links:
             yield data
@@ -268,7 +268,7 @@ class Decoding:
             yield piece
 
     def check_end(self) -> None:
-        """The body has ended: `TruncatedBody` where its encoded data has not."""
+        """The body has ended. Raises `TruncatedBody` if its encoded data is incomplete."""
         if not self._part and not all(link.is_complete() for link in self._links):
             raise TruncatedBody("the encoded body is incomplete")
 
@@ -276,7 +276,7 @@ class Decoding:
 def is_cut_off(codings: str, status: int, pieces: Iterable[bytes], most: int) -> bool:
     """Whether a body ends before its encoded data does, as far as its first `most` decoded bytes tell.
 
-    One that is not encoded as it says is not cut off.
+    A body that is not encoded as it says does not count as cut off.
     """
     try:
         decoding = Decoding(codings, status)
@@ -305,9 +305,9 @@ def next_piece(links: list[Decoder], limit: int) -> bytes:
 
 
 def _decoders(codings: str) -> list[Decoder]:
-    """The decoders for a Content-Encoding; none where a coding is unknown: then the body is given as it came.
+    """The decoders for a Content-Encoding; none if a coding is unknown: then the body is returned as it came.
 
-    `identity` is no coding, and an empty member of the list says nothing (RFC 9110, sections 5.6.1 and 8.4.1).
+    `identity` and empty members of the list are ignored (RFC 9110, sections 5.6.1 and 8.4.1).
     """
     names = [name for part in codings.lower().split(",") if (name := part.strip()) not in ("", "identity")]
     if not all(name in _DECODERS and name in HTTPResponse.CONTENT_DECODERS for name in names):

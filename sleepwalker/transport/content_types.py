@@ -1,4 +1,4 @@
-"""What a Content-Type says of a text."""
+"""The encoding of a text by its Content-Type."""
 
 from __future__ import annotations
 

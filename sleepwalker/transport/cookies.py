@@ -18,16 +18,16 @@ from sleepwalker.transport.url import NOT_IN_VALUE
 MAX_COOKIES = 50
 MAX_SIZE = 4096
 
-#: What http.cookiejar takes for the value of Max-Age; without one it drops the cookie, or all of the response.
+#: Values of Max-Age that http.cookiejar can use. For others it drops the cookie, or all cookies of the response.
 _seconds = re.compile(r"-?[0-9]{1,18}").fullmatch
 
 
 def without_odd_attributes(message: HTTPMessage, request: requests.PreparedRequest) -> HTTPMessage:
-    """The head of the response to `request`, with its `Set-Cookie` lines as http.cookiejar can take them.
+    """The head of the response to `request`, with `Set-Cookie` lines that http.cookiejar can use.
 
-    RFC 6265, section 5.2, ignores an attribute without a usable value; http.cookiejar ignores the cookie. And it files
-    a cookie with `Domain=localhost`, or another host that none can be below, where it does not look for it again. Such
-    an attribute is left out: then the cookie is for exactly this host, as section 5.3 has it.
+    RFC 6265, section 5.2, ignores an attribute without a usable value; http.cookiejar ignores the whole cookie. And it
+    stores a cookie with `Domain=localhost`, or another host without subdomains, where it does not look for it again.
+    Such attributes are removed. Without a domain the cookie is for exactly this host, as section 5.3 says.
     """
     given, host = message.items(), request_host(MockRequest(request)).strip("[]")
     pairs = [(name, _plain_cookie(text, host) if name.lower() == "set-cookie" else text) for name, text in given]
@@ -55,7 +55,7 @@ def _is_usable(name: str, value: str, host: str) -> bool:
 
 
 def _has_hosts_below(domain: str) -> bool:
-    """Whether there can be any: not for an address, nor for `localhost`."""
+    """Whether the domain can have subdomains: an address and `localhost` cannot."""
     return "." in domain and ":" not in domain and not domain.replace(".", "").isdigit()
 
 
@@ -76,7 +76,7 @@ class _Lock:
         """Nothing to do."""
 
     def __enter__(self) -> None:
-        """Nothing to do; a release of Python may take the lock so."""
+        """Nothing to do; a release of Python may take the lock this way."""
 
     def __exit__(self, *_: object) -> None:
         """Nothing to do."""

@@ -9,14 +9,15 @@ import requests
 from requests.auth import HTTPDigestAuth
 from requests.utils import parse_dict_header
 
-#: Those that requests can compute.
+#: The algorithms that requests can compute.
 _ALGORITHMS = frozenset({"MD5", "MD5-SESS", "SHA", "SHA-256", "SHA-512"})
 
 
 def guard_challenges(prepared: requests.PreparedRequest, auth: object) -> None:
     """Let requests' Digest `auth`, which was applied to `prepared`, see only challenges that it can answer.
 
-    For one without a realm or nonce it raises a KeyError, and keeps it: later requests of the thread raise the same.
+    For a challenge without realm or nonce it raises KeyError. It keeps the challenge, so later requests of the thread
+    raise, too.
     """
     if type(auth) is not HTTPDigestAuth:  # a class derived from it may know more algorithms
         return
@@ -33,7 +34,7 @@ def _answer(auth: HTTPDigestAuth, response: requests.Response, **options: Any) -
 
 
 def _is_answerable(challenge: str) -> bool:
-    """Whether it has all that RFC 7616, section 3.3, asks of a challenge, as requests reads it."""
+    """Whether the challenge, as requests parses it, has all that RFC 7616, section 3.3, requires."""
     before, scheme, after = _partition(challenge)
     fields = parse_dict_header(before + after)
     algorithm, qop = fields.get("algorithm"), fields.get("qop")
@@ -47,6 +48,6 @@ def _is_answerable(challenge: str) -> bool:
 
 
 def _partition(challenge: str) -> tuple[str, str, str]:
-    """The text around the first `Digest `, which requests takes out of it."""
+    """The text before the first `Digest `, that itself, and the text after; requests removes it."""
     at = challenge.lower().find("digest ")
     return ("", "", challenge) if at < 0 else (challenge[:at], challenge[at : at + 7], challenge[at + 7 :])

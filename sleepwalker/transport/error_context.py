@@ -1,4 +1,4 @@
-"""What the translation of an error is told of its exchange, and the rules that it goes by."""
+"""The facts of an exchange that the translation of its error needs, and the form of the translation's rules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ErrorContext:
 
     origin: str
     phase: Phase | None
-    """None where the request went through another adapter than ours."""
+    """None if the request went through another adapter than ours."""
     deadline_hit: bool
     limit: Any
     """Which deadline applied: attempt or total."""
@@ -61,9 +61,9 @@ OnBreak = Callable[[Exception, BaseException | None, bool], BaseException]
 
 
 class Table(NamedTuple):
-    """The errors of what sends."""
+    """How to translate the errors of one HTTP library."""
 
     exchange: tuple[type[BaseException], ...]
-    """Those that are about the exchange."""
+    """The library's errors that are about an exchange."""
     rules: tuple[tuple[tuple[type[BaseException], ...], Maker], ...]
     """The first rule that matches any error of the chain makes the new one, so the most specific come first."""

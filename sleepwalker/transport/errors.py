@@ -39,20 +39,20 @@ _SOCKS_REPLY = re.compile(r"0x[0-9A-Fa-f]{2}: ([A-Za-z ]{1,60})$").match
 def translate(error: Exception, context: ErrorContext, table: Table | None = None) -> Exception:
     """The error to raise instead of `error`; one that is not about the exchange is returned unchanged.
 
-    `table` is that of requests, where none is given.
+    `table` is that of requests by default.
     """
     chain = list(_chain(error, context))
     translated = _translated(error, chain, context, OF_REQUESTS if table is None else table)
     if isinstance(translated, ours.SleepwalkerException):
         for link in chain:
-            # Their frames refer to our objects, which refer to the error, or urllib3's errors to themselves: all of it
-            # would stay, with the sockets, until the garbage collector runs.
+            # Their frames refer to our objects, which refer to the error; urllib3's errors refer to themselves. All of
+            # it, with the sockets, would stay until the garbage collector runs.
             link.__traceback__ = None
     return translated
 
 
 def casts_doubt(error: Exception | None, phase: Phase | None) -> bool:
-    """Whether an error on a socket that was used before makes doubtful those that had been idle as long.
+    """Whether an error on a reused socket casts doubt on sockets that had been idle as long.
 
     A timeout in the body means a slow server: the socket was not dead when it was taken, as its head arrived.
     """
@@ -77,7 +77,7 @@ def _translated(error: Exception, chain: list[BaseException], context: ErrorCont
             if isinstance(link, kinds):
                 made = make(link, context)
                 if made.retryable and context.phase in _ONCE_SENDING:
-                    made.never_sent = False  # ours was sent; a hook's own request was refused, say
+                    made.never_sent = False  # our request was sent; the error may be of a hook's own request
                 return made
     return _broken(error, context)
 
@@ -157,7 +157,7 @@ def of_proxy(error: BaseException, context: ErrorContext) -> ours.ConnectionErro
 
 
 def _tunnel_status(error: BaseException) -> str | None:
-    """With which status a proxy answered CONNECT: in http.client's text, or as aiohttp's error has it."""
+    """The status with which a proxy answered CONNECT, from http.client's text or aiohttp's error; else None."""
     if (match := _TUNNEL(str(error))) is not None:
         return match[1]
     status = getattr(error, "status", None)
@@ -175,7 +175,7 @@ def of_name(error: BaseException, context: ErrorContext) -> ours.ConnectionError
 
 
 def of_connect(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
-    """For a connection that is not made."""
+    """For a connection that cannot be made."""
     why = next((words for link in _chain(error, context) if (words := _system_words(link))), "no connection")
     made = _made(ours.ConnectError(f"{context.origin}: {why}"), never_sent=True)
     made.local = any(map(_is_local, _chain(error, context)))
@@ -205,8 +205,8 @@ def of_tls(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
     words = client_certificate_words(code)
     late = context.phase in _ONCE_SENDING
     if words is not None and context.phase != "body":
-        # With TLS 1.3 a server looks at the client's certificate when the client has sent its request already, but
-        # before it reads that. On an older socket it may have read it.
+        # With TLS 1.3 a server checks the client's certificate after the client has sent its request, but before it
+        # reads that. On a reused socket it may have read the request.
         unsent = context.first if late else context.unsent
         return _made(ours.TLSError(f"{context.origin}: {words}"), never_sent=unsent, retryable=False)
     if late:
@@ -217,7 +217,7 @@ def of_tls(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
 
 
 def of_read_timeout(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
-    """For a response of which nothing comes."""
+    """For a response of which nothing arrives in time."""
     if context.unsent:
         return of_connect_timeout(error, context)
     text = f"{context.origin}: nothing arrived for {context.read:.3g} s (timeout.read){_way(context)}"
@@ -225,7 +225,7 @@ def of_read_timeout(error: BaseException, context: ErrorContext) -> ours.Connect
 
 
 def of_decode(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
-    """For a body that is not packed as it says."""
+    """For a body that is not encoded as it says."""
     text = f"{context.origin}: the body is not what its Content-Encoding says"
     return _made(ours.DecodeError(text), never_sent=False, retryable=False)
 
@@ -237,7 +237,7 @@ def _header(error: BaseException, context: ErrorContext) -> ours.ConnectionError
 
 
 def of_url(_: BaseException, context: ErrorContext) -> ours.ConnectionError:
-    """For what cannot be sent."""
+    """For a request that cannot be sent."""
     text = f"{context.origin}: requests does not accept this URL, header or proxy setting"
     return _made(ours.URLError(text), never_sent=True, retryable=False)
 
@@ -249,7 +249,7 @@ def of_redirect(_: BaseException, context: ErrorContext) -> ours.ConnectionError
 
 
 def of_read(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
-    """For a response that does not come whole."""
+    """For a response that breaks off, or cannot be read."""
     chain = list(_chain(error, context))
     why = next((words for link in chain if (words := _words_of_ours(link) or _system_words(link))), None)
     if why is None and (code := tls_code(chain)) is not None:
@@ -264,7 +264,7 @@ def _way(context: ErrorContext) -> str:
 
 
 def _words_of_ours(error: BaseException) -> str | None:
-    """The text of an error that was made where the response was read."""
+    """The text of an error that our own reading of the response raised."""
     if isinstance(error, http.client.RemoteDisconnected):
         return "closed without a response"
     return str(error) if isinstance(error, MalformedResponse) else None
@@ -277,7 +277,7 @@ def _broken(error: BaseException, context: ErrorContext) -> ours.ConnectionError
 
 
 def of_os_error(error: BaseException, context: ErrorContext) -> ours.ConnectionError:
-    """For what broke: what that means is for the moment to say."""
+    """For a connection that broke: the phase decides which error that is."""
     if context.phase == "tls":
         return of_tls(error, context)
     return of_connect(error, context) if context.unsent else of_read(error, context)

@@ -1,8 +1,8 @@
 """How a response is framed (RFC 9112): what is read of its head and its chunks, what is left out, and what is refused.
 
 Where a response ends must not depend on who reads it: a proxy that saw another end would pass a part of its body on as
-the next response. So lengths, codings and sizes that are not plainly right are refused, here and in other careful
-clients, while any other line that is malformed is left out.
+the next response. So lengths, codings and sizes that are not plainly right are refused, as in other careful clients.
+Any other malformed line is left out.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MOST_INTERIM = 1000
 LONGEST_HEAD = 1 << 20
 #: The longest line, in bytes, with a chunk's size and its extensions, which are not used in practice.
 LONGEST_SIZE_LINE = 4096
-#: What Content-Length or a chunk may announce: the longest file there is.
+#: The most bytes that Content-Length or a chunk may announce: the longest possible file.
 _LONGEST_BODY = (1 << 63) - 1
 
 _STATUS_LINE = re.compile(r"HTTP/(0\.9|1\.[0-9])[ \t]++([1-9][0-9][0-9])(?:[ \t]++(.*))?", re.DOTALL).fullmatch
 _NAME = re.compile(r"[!-9;-~]++").fullmatch
 _NO_LETTERS = re.compile(r"[^a-z-]++")
 _WHITESPACE = " \t"
-#: Not allowed in a value. Like the end of a line, some readers take them for an end (RFC 9110, section 5.5).
+#: Not allowed in a value: some readers take them for the end of the line (RFC 9110, section 5.5).
 _ENDS_FOR_SOME = re.compile(r"[\r\0]")
 _NUMBER = re.compile(r"[0-9]++").fullmatch
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]++)[ \t]*+(?:;[^\r\n]*+)?\r\n").fullmatch
@@ -35,7 +35,7 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]++)[ \t]*+(?:;[^\r\n]*+)?\r\n").fullmatch
 FIRST_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n").match
 NEXT_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})\r\n").match
 
-#: What a body is said to be that ended with its TLS connection, where that did not announce it.
+#: The error's text for a body that ended with its TLS connection, if that ended without close_notify.
 UNANNOUNCED = (
     "the connection ended without TLS's close_notify, so the body may be incomplete (pool.require_close_notify)"
 )
@@ -48,7 +48,7 @@ class MalformedResponse(http.client.HTTPException):
 
 
 class ClosedByReader(MalformedResponse):
-    """A body whose reader closed it, or was interrupted, is read on: nothing of it may pass for all of it."""
+    """A body is read on after its reader closed it or was interrupted: no part may pass for the whole body."""
 
 
 def parse_status_line(line: str) -> tuple[int, int, str]:
@@ -72,8 +72,8 @@ def parse_fields(lines: Sequence[str]) -> tuple[list[tuple[str, str]], bool]:
     """Name and value of each header, from lines without their ends, and whether all lines were well-formed.
 
     Whitespace before a colon is dropped, and a folded value is joined (RFC 9112, sections 5.1 and 5.2). A line that is
-    no header is left out together with the lines folded onto it, as in browsers. If it may be meant for one of those
-    that frame the body, MalformedResponse is raised.
+    not a header is left out together with the lines folded onto it, as in browsers. If it may be meant as a header that
+    frames the body, MalformedResponse is raised.
     """
     pairs: list[tuple[str, str]] = []
     well_formed = True
@@ -109,7 +109,7 @@ def _unfolded(lines: Iterable[str]) -> list[list[str]]:
 
 
 def _may_frame(line: str) -> bool:
-    """Whether what is malformed may have been Content-Length or Transfer-Encoding: its letters say so."""
+    """Whether a malformed line may be meant as Content-Length or Transfer-Encoding, by its letters."""
     return _NO_LETTERS.sub("", line.partition(":")[0].lower()).startswith(_FRAMING)
 
 
@@ -125,9 +125,9 @@ def content_length(values: Iterable[str]) -> int:
 
 
 def times_chunked(values: Iterable[str]) -> int:
-    """How often Transfer-Encoding says `chunked`. `identity`, of RFC 2616, says nothing; no other one was asked for.
+    """How often Transfer-Encoding says `chunked`. `identity` (RFC 2616) means no coding; others are refused.
 
-    Some servers behind proxies say `chunked` twice. They mean it once, for no body may be chunked twice (RFC 9112,
+    Some servers behind proxies say `chunked` twice and mean it once, since no body may be chunked twice (RFC 9112,
     section 6.1).
     """
     names = [name.strip(_WHITESPACE).lower() for value in values for name in value.split(",")]
@@ -150,7 +150,7 @@ def chunk_size(line: bytes) -> int:
 
 
 def _bounded(what: str, digits: str, base: int) -> int:
-    """The number. Python takes quadratic time for thousands of digits, and none of them would be read anyway."""
+    """The number, at most `_LONGEST_BODY`. More digits are not parsed: for thousands, Python takes quadratic time."""
     number = int(digits, base) if len(digits) < 20 else _LONGEST_BODY + 1
     if number > _LONGEST_BODY:
         raise MalformedResponse(f"{what} is above {_LONGEST_BODY}")

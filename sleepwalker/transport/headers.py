@@ -49,9 +49,9 @@ def headers_of(store: Fields) -> Headers:
 
 
 class Checked:
-    """The last check of the headers of each attempt. A session, an auth object or a cookie may have changed them.
+    """The last check of each attempt's headers, which a session, an auth object or a cookie may have changed.
 
-    Fields that passed are remembered.
+    It remembers fields that passed.
     """
 
     def __init__(self) -> None:

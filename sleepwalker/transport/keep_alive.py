@@ -1,4 +1,4 @@
-"""How long a socket may be used again: as the server's Keep-Alive header says, and as it grows old."""
+"""For how long a socket may be reused: by the server's Keep-Alive header, and by its age."""
 
 from __future__ import annotations
 

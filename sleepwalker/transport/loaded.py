@@ -1,4 +1,4 @@
-"""Bodies that are kept in a response of requests, as if that had read them."""
+"""Bodies that are kept in a response of requests, as if requests had read them."""
 
 from __future__ import annotations
 

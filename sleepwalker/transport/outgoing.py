@@ -1,4 +1,4 @@
-"""A request that can be sent, however often, and what an attempt begins with."""
+"""A request that each attempt can send, and the first hop of an attempt."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class OutgoingRequest:
     harmless: tuple[str, ...] = HARMLESS
     """The headers that a redirect to another origin takes along."""
     deadlines: tuple[UsedSockets, ...] = ()
-    """Of its attempts: they know the sockets that were used."""
+    """The deadlines of its attempts, which know the sockets that were used."""
 
     def copy(self) -> OutgoingRequest:
         """A copy for a concurrent attempt: attempts change their request."""
@@ -58,7 +58,7 @@ class OutgoingRequest:
 
 
 def first_hop(outgoing: OutgoingRequest, origin: Origin) -> Hop:
-    """The first request of an attempt: with its body, and its credentials."""
+    """The first request of an attempt, with its body and credentials."""
     prepared = outgoing.prepared
     if outgoing.auth is None:
         prepared.body = outgoing.body.payload()

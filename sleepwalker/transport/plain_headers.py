@@ -30,7 +30,7 @@ class PlainHeaders(http.client.HTTPMessage):
         return failobj
 
     def with_length(self, length: int) -> PlainHeaders:
-        """A copy in which the length is told once."""
+        """A copy with this length as its only Content-Length."""
         others = [pair for pair in self._headers if pair[0].lower() != "content-length"]
         return PlainHeaders([*others, ("Content-Length", str(length))])
 

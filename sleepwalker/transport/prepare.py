@@ -17,7 +17,7 @@ from sleepwalker.transport.url import Origin, plain_path, resolve
 
 #: The usual methods, accepted at once; others are accepted as well.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
-#: So many requests are remembered, of URIs of so many characters.
+#: How many requests are remembered, and the most characters of their URIs.
 _MOST, _LONGEST = 256, 200
 _TOKEN_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
@@ -26,7 +26,7 @@ _CODING = "Transfer-Encoding"
 
 
 def check_method(method: Any) -> str:
-    """`method` in upper case, as requests sends it; URLError where it is not a token."""
+    """`method` in upper case, as requests sends it; URLError if it is not a token."""
     if isinstance(method, str) and method in METHODS:
         return str(method)
     if not isinstance(method, str) or not method or not _TOKEN_CHARACTERS.issuperset(method):
@@ -35,10 +35,10 @@ def check_method(method: Any) -> str:
 
 
 def mend(prepared: requests.PreparedRequest) -> None:
-    """Make a request that an auth object, or its hook, may have changed one that can be sent as it stands.
+    """Correct a request that an auth object, or its hook, may have changed, so that it can be sent.
 
-    What may not stand in a URL is percent-encoded, and a body without a length is sent in chunks: on the blocking side
-    urllib3 and requests see to that. URLError where the method is not a token.
+    Characters that a URL may not contain are percent-encoded, and a body without a length is sent in chunks: on the
+    blocking side urllib3 and requests do that. URLError if the method is not a token.
     """
     if prepared.method not in METHODS:
         check_method(prepared.method)
@@ -125,10 +125,10 @@ def prepare(
 
 
 class Remembered:
-    """Requests of a connection that were made of a method and a URI alone, for the next ones like them.
+    """Remembers a connection's requests that were made from a method and a URI alone, for the next equal ones.
 
-    For a session that none but the connection sees: what else goes into a request is always the same then, but for
-    cookies. `kind` tells apart what else is the same for many: None, or the call's own headers, which never change.
+    Only for a session that nothing but the connection can see: then all else in a request, except cookies, is always
+    the same. `kind` is None, or the call's own headers if these are one mapping that never changes.
     """
 
     __slots__ = ("_headers", "_made", "_session")
@@ -139,7 +139,7 @@ class Remembered:
         self._made: dict[tuple[str, str, bool], tuple[dict[str, Any], Fields]] = {}
 
     def request(self, method: str, uri: str, headers: Headers, kind: Headers | None) -> requests.PreparedRequest | None:
-        """A request as `prepare` makes it of the connection's headers and `kind`; None where none like it is known."""
+        """A request as `prepare` makes it of the connection's headers and `kind`; None if no equal one is known."""
         if headers is not self._headers:  # they were added to
             self._headers, self._made = headers, {}
             return None

@@ -40,7 +40,7 @@ class Proxies:
         self._no_proxy = no_proxy or ""
 
     def for_origin(self, origin: Origin) -> dict[str, str]:
-        """The proxy of the origin under its scheme, as requests takes it; empty where there is none.
+        """The proxy of the origin under its scheme, as requests takes it; empty if there is none.
 
         Only its own entries are checked, since the environment has variables of other programs as well. URLError for a
         malformed proxy; the text does not show it, as it may hold a password.

@@ -14,7 +14,7 @@ _VIRAMA = 9
 def means_a_name(label: str) -> bool:
     """Whether a label that begins with `xn--` is what a name in other letters becomes (UTS 46, 4.1, as browsers check).
 
-    Where it is not, resolvers and proxies may read different names.
+    If it is not, resolvers and proxies may read different names.
     """
     try:
         text = label[4:].encode("ascii").decode("punycode")

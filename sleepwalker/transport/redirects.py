@@ -20,7 +20,7 @@ from sleepwalker.transport.url import Origin, check_target, parse_hostname
 #: As many as requests follows.
 MAX_REDIRECTS = 30
 
-#: Read as another host by browsers and requests, and as a path of this host by urllib.parse.
+#: URLs that browsers and requests read as another host, and urllib.parse as a path of this host.
 _TWO_READINGS = re.compile(r"[\x00-\x20]*(?:https?:)?(?:[/\\]{3}|/?\\)", re.IGNORECASE)
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: The only headers sent to another origin.
@@ -134,7 +134,7 @@ def _moved(
 
 
 def after_redirect(outcome: Outcome, hop: Hop) -> Outcome:
-    """Our host responded, with a redirect: a failure of another host after it is not counted against ours."""
+    """The outcome after our host responded with a redirect: a later failure of another host does not count for ours."""
     verdict = Verdict.NEUTRAL if hop.foreign and outcome.verdict is Verdict.FAILURE else outcome.verdict
     if isinstance(outcome.error, ConnectionError):
         outcome.error.never_sent = False

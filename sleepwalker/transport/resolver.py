@@ -32,7 +32,7 @@ class LookUp:
         self._callbacks: list[Callable[[], None]] = []
 
     def result(self) -> list[AddressInfo]:
-        """The addresses, once it is done. OSError where there are none."""
+        """The addresses, once it is done. OSError if there are none."""
         if self._error is not None:
             raise self._error
         return self._found
@@ -72,7 +72,7 @@ def resolve(host: str, port: int, timeout: float) -> list[AddressInfo]:
 
 
 def begin(host: str, port: int) -> LookUp:
-    """Look a name up. That of an address is done at once.
+    """Look a name up. For an address that is done at once.
 
     The system's resolver cannot be interrupted, so it runs in a thread. All callers of one name share one: a name
     server that hangs costs one thread, however many callers wait.

@@ -12,17 +12,17 @@ from sleepwalker.transport.cookies import BoundedCookieJar
 
 
 class Route(Protocol):
-    """The way to one origin."""
+    """How requests are sent to one origin."""
 
     session: requests.Session
     """Common headers, parameters, cookies and hooks."""
     awaits: bool
-    """Whether it is a way of asyncio's."""
+    """Whether it sends with asyncio."""
     proxied: bool
     """Whether requests go through a proxy."""
 
     def make_ready(self, prepared: requests.PreparedRequest) -> None:
-        """Add what a request needs that is sent this way."""
+        """Add what a request needs to be sent by this route."""
         ...
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ __all__ = ["environment_ca", "renewed_context", "shared_context", "ssl_context"]
 
 Fault = Literal["missing", "unusable"]
 Stamps = tuple[tuple[int, ...], ...]
-"""What tells the present files from earlier ones."""
+"""Modification time, size and inode of each file: they change when a file is replaced."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ def ssl_context(verify: Any = True, cert: Any = None) -> ssl.SSLContext:
 def shared_context(verify: Any = True, cert: Any = None) -> ssl.SSLContext:
     """`ssl_context`, shared by all connections with equal settings, since each context holds a whole CA bundle.
 
-    A file that was replaced makes a new context. Sockets of the old one use it, too (`renewed_context`).
+    A file that was replaced makes a new context. New sockets of the old one's connections use it (`renewed_context`).
     """
     if isinstance(verify, ssl.SSLContext):
         return ssl_context(verify, cert)
@@ -112,7 +112,7 @@ def _shared(verify: Any, cert: Any, stamps: Stamps) -> ssl.SSLContext:
     return context
 
 
-#: Of contexts made from files.
+#: What each context was made from, if from files.
 _sources: WeakKeyDictionary[ssl.SSLContext, _Source] = WeakKeyDictionary()
 
 

@@ -58,7 +58,7 @@ def tls_words(code: str, peer: str = "the server") -> str:
 
 
 def client_certificate_words(code: str | None) -> str | None:
-    """What a server has against the client's certificate; None where the code is about something else."""
+    """Why a server did not accept the client's certificate; None if the code is about something else."""
     if code not in _CLIENT_CERTIFICATE:
         return None
     return f"the server did not accept the client certificate (cert=): {_CLIENT_CERTIFICATE[code]} ({code})"

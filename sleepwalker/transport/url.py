@@ -146,7 +146,7 @@ def join(base: str, uri: Any) -> str:
 
 
 def resolve(origin: Origin, base: str, uri: Any) -> str:
-    """The URL of `uri`, checked. Raises `URLError` where this connection may not request it."""
+    """The URL of `uri`, checked. Raises `URLError` if this connection may not request it."""
     url = join(base, uri)
     if _CONTROL.search(uri):  # here, because urljoin silently drops some of them
         raise URLError(f"uri {_shown(uri)} has control characters: percent-encode them if they are meant")
@@ -189,7 +189,7 @@ def origin_of(url: str) -> Origin:
 def plain_path(uri: Any) -> bool:
     """Whether prefix + `uri` is exactly the URL that `resolve` and requests' quoting would make.
 
-    False where that is not certain: such a URI takes the ordinary path, `resolve`.
+    False if that is not certain: such a URI takes the ordinary path, `resolve`.
     """
     return isinstance(uri, str) and _PLAIN.fullmatch(uri) is not None
 
@@ -329,7 +329,7 @@ def _header_fault(name: Any, value: Any) -> str | None:
 
 
 def _shown(url: str) -> str:
-    """`url` for an error's text, without query and fragment; not shown at all where it may contain userinfo."""
+    """`url` for an error's text, without query and fragment; not shown at all if it may contain userinfo."""
     if "@" in url:
         return "(not shown, as it has an @)"
     return _cut(ascii(re.split(r"[?#]", url, maxsplit=1)[0]))

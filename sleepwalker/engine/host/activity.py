@@ -58,8 +58,10 @@ class Activity:
                 self._counts = array(_WIDER[self._counts.typecode], self._counts)
 
     def read(self, now: float, calls: int, errors: int) -> tuple[float, list[int], list[int]] | None:
-        """When the first of the latest intervals in which a call ended began, and from then on calls and errors by
-        interval, up to the one that is running; None where no call ended in any. The counters are as of now."""
+        """When the first kept interval with a call began, and the calls and errors of each interval from then on.
+
+        The last one is still running. None if no call ended in any. `calls` and `errors` are the counters as of now.
+        """
         first, last = int(now / INTERVAL) - MOST + 1, int(now / INTERVAL)
         kept = self._number - first
         if kept < 0 or self._number < 0:
@@ -73,7 +75,7 @@ class Activity:
         return (first + skipped) * INTERVAL, by_interval[skipped:], failed[skipped:]
 
     def _past(self, first: int, kept: int, start: int) -> list[int]:
-        """What is kept of one kind for so many intervals."""
+        """The kept counts of calls (`start` 0) or errors (`start` `MOST`) for `kept` intervals."""
         if self._counts is None:
             return [0] * kept
         ring, place = self._counts[start : start + MOST], first % MOST

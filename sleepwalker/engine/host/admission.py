@@ -55,9 +55,9 @@ class Admission(CooldownAdmission):
         self.activity: Activity | None = None
         """How many calls ended when; None before the first."""
         self._rolls_at = 0.0
-        """When its running interval ends, on the host's clock."""
+        """When the running interval of `activity` ends, on the host's clock."""
         self.refusals: Refusals | None = None
-        """The refused calls that are not told yet; None until one is refused."""
+        """The refused calls that are not announced yet; None until one is refused."""
 
     @property
     def queued(self) -> int:
@@ -223,7 +223,7 @@ class Admission(CooldownAdmission):
         with self._lock.mutex:
             if call.circuit_waiter is None:
                 call.circuit_waiter = Waiter(call, seconds, now + ample_for)
-            # Where it was switched off meanwhile, the call asks at once, and is let through.
+            # If the breaker was switched off meanwhile, the call asks at once, and is admitted.
             return 0.0 if self.breaker is None else self.breaker.wait_locked(call.circuit_waiter, now, seconds)
 
     def stop_waiting(self, call: Holdings, now: float) -> None:
@@ -260,7 +260,7 @@ class Admission(CooldownAdmission):
     ) -> tuple[Permit | Refusal | None, tuple[Event, ...]]:
         """A permit for a hedge, taken from the retry budget, or None; and the events to announce.
 
-        A hedge is not a probe: it needs a closed circuit. In a dry run it goes without a permit, and has the Refusal.
+        A hedge is not a probe: it needs a closed circuit. In a dry run a Refusal is returned, and it is sent anyway.
         """
         with self._lock.mutex:
             if self._verdict.isolated or (budget and self.budget is not None and self.budget.left(now) < 1.0):

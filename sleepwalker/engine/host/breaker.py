@@ -121,7 +121,7 @@ class Breaker:
     def stop_waiting_locked(self, waiter: Waiter, now: float) -> None:
         """End a call's wait, whether it was admitted or not."""
         self.queue.drop(waiter)
-        self.wake_locked(now)  # also where a Ctrl-C came before this the last time
+        self.wake_locked(now)  # even if the call was not queued: a Ctrl-C may have come before this the last time
 
     def wake_locked(self, now: float) -> None:
         """Wake the waiters that are admitted now, or as soon as the circuit may be tried again."""
@@ -130,7 +130,7 @@ class Breaker:
             self.queue.wake(now, self._room(), circuit.open.until if circuit.trip.state == OPEN else None)
 
     def _room(self) -> int | None:
-        """How many more attempts may begin, of an open circuit when its time is over. None for any number."""
+        """How many more attempts may begin; if the circuit is open, once its open time is over. None for any number."""
         circuit = self.circuit
         if circuit.trip.state == CLOSED:
             return None if circuit.start is None else circuit.places.free(circuit.start.at_once)

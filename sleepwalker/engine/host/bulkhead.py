@@ -11,7 +11,7 @@ from sleepwalker.engine.outcome import Outcome
 from sleepwalker.policy import BulkheadPolicy
 
 Entry = Literal["in", "over_limit", "full"] | Waiter
-"""A call is in; or in `over_limit`, where that only observes; or finds it full; or queues, as this waiter."""
+"""The call is in; or in, but `over_limit` of a dry run; or the bulkhead is full; or the call queues as this waiter."""
 
 
 class Bulkhead:
@@ -33,7 +33,7 @@ class Bulkhead:
         """The calls that wait for a place, the longest first. Mostly empty: then a tuple takes no room."""
         self._over_limit = 0
         self.adaptive: Adaptive | None = None
-        """What learns from attempts how many are good for the host; None where the limit is fixed."""
+        """The limit that learns from attempts; None if the limit is fixed."""
         self.reconfigure(policy)
 
     @property

@@ -1,7 +1,7 @@
 """The state of one host's circuit (closed, open, half-open), and what changes it.
 
 A transition begins a new generation: permits of an earlier one no longer change anything. So a late success cannot
-close an open circuit, and eight failures of one fault do not count as eight.
+close an open circuit, and late failures of one fault do not count again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sleepwalker.policy import BreakerPolicy
 _SLOW_CALLS = "slow calls"
 #: The closed-state permit of all circuits that have never opened: most never do, and there are many.
 _FIRST = Permit(0)
-#: Likewise.
+#: Their open time.
 _NEVER_OPEN = OpenTime()
 
 
@@ -43,35 +43,35 @@ class Circuit:
         self.policy: BreakerPolicy = policy
         self._clock = clock
         self.trip: Trip = Trip(policy)
-        """The state that was recorded last, and the counts that decide about the next."""
+        """The state that was recorded last, and the counts that decide about the next one."""
         self._now = 0.0
         self._last_failure: str | None = None
         self.generation = 0
         self.slow = SlowCalls.of(policy)
         self.start: SlowStart | None = None
-        """How a circuit that closed gets its load again; None once it has it."""
+        """The slow start of a circuit that closed; None once it admits all calls."""
         self.places: Places = Places()
         self.open: OpenTime = _NEVER_OPEN
         self.cause: str | None = None
         """The failure that opened it last."""
         self.observes: bool = policy.mode == "observe"
-        """Whether this is a dry run: the circuit does all the same, but its refusals are not heeded."""
+        """Whether this is a dry run: the circuit changes as usual, but its refusals are ignored."""
         self.tripped: bool = False
-        """Whether it opened and has not closed again, and that has consequences."""
+        """Whether it has opened and not closed again. False in a dry run."""
         self.transitions: tuple[Event, ...] = ()
-        """Those that `take_transitions` has not given out yet."""
+        """The transitions that `take_transitions` has not returned yet."""
         self.tripped_at: float = 0.0
-        """When it opened last from closed, on the host's clock."""
+        """When it last opened from closed, on the host's clock."""
         self.rule: Rule | None = None
-        """By which rule it did."""
+        """The rule by which it last opened from closed."""
         self.told: bool = False
-        """Whether it is open, or half-open, by the word of other workers alone."""
+        """Whether it is open, or half-open, only because other workers say so."""
         self.by: Literal["fleet"] | None = None
-        """Set while it is moved by others."""
+        """Set while other workers cause its transitions."""
         self.closed_permit: Permit | None = None if self.slow is not None else _FIRST
-        """The permit for all while the circuit is closed and nothing is held back: read without a lock.
+        """The permit for all while the circuit is closed and holds nothing back. Read without a lock.
 
-        None where attempts are timed: each has a permit of its own then.
+        None if attempts are timed: each has a permit of its own then.
         """
 
     # What it is
@@ -148,12 +148,12 @@ class Circuit:
             if head is not None:
                 self.trip.take_back(head, now)
             self._failed(permit, now, cause, first=first)
-        # A fast attempt lowers the share, but may be the one that makes them enough to judge by.
+        # A fast attempt lowers the share of slow ones, but there may only now be enough attempts to judge by.
         if self.slow is not None and self.trip.state == CLOSED and self.slow.too_many(now):
             self._open_for_slowness(now)
 
     def _recovers(self) -> None:
-        """An attempt was answered, of a host that may not be healthy again yet."""
+        """An attempt was answered by a host that may not be healthy again yet."""
         tries = self.trip.state != CLOSED
         if tries or not self.open.answered:
             self.open = self.open.attempt_answered(half_open=tries)
@@ -277,7 +277,7 @@ class Circuit:
     # Transitions
 
     def _transit(self, step: Step) -> None:
-        """Have the state machine take a step as a whole, or not at all where a signal handler raises meanwhile."""
+        """Let the state machine take a step as a whole, or not at all if a signal handler raises meanwhile."""
         from sleepwalker.engine.host import machine  # noqa: PLC0415 - loaded before, where anything can be sent
 
         before, counted = self.__dict__.copy(), self.trip.__dict__.copy()

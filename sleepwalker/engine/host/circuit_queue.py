@@ -7,7 +7,7 @@ from itertools import islice
 from sleepwalker.engine.host.holdings import Waiter
 from sleepwalker.engine.host.lock import HostLock
 
-#: A call that waits for a circuit that is not open looks this often, in seconds, should it not be woken.
+#: Seconds. A call that waits for a circuit that is not open asks again after this time, even if it is not woken.
 _LOOK_AGAIN = 1.0
 
 
@@ -36,7 +36,7 @@ class CircuitQueue:
         return min(opens_in + _LOOK_AGAIN, seconds)
 
     def lets_in(self, waiter: Waiter | None, now: float, room: int) -> bool:
-        """Whether it is a call's turn if so many are admitted; None for a call that has not waited."""
+        """Whether it is a call's turn if `room` calls are admitted. `waiter` is None for a call that has not waited."""
         if waiter is None:
             return len(self.waiters) < room
         if waiter not in self.next(now, room):

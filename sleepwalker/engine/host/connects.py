@@ -8,10 +8,10 @@ from sleepwalker.engine.host.history import History
 from sleepwalker.engine.host.sources import Finding
 from sleepwalker.engine.outcome import SUCCESS, Outcome
 
-#: A run of connect failures that is less likely than this, by the share of failures before it, is no chance; and it is
-#: judged as if at most this share had failed.
+#: A run of connect failures that is less likely than this (a logarithm), given the share of failures before it, is no
+#: chance; and the most that this share is taken for.
 _CHANCE, _MOST = math.log(1e-5), 0.5
-#: So many attempts must be known before their share of failures says what chance explains.
+#: How many attempts must be known before their share of failures says what chance explains.
 _ENOUGH = 20
 
 
@@ -26,11 +26,11 @@ class ConnectFailures:
         self._history = history
         self._broken_after = broken_after
         self.count = 0
-        """How many have failed in a row, as of now."""
+        """How many attempts in a row have failed to connect, as of now."""
         self.broken: bool = False
         """Whether these are so many that the host counts as broken."""
         self._by_chance = 0
-        """So many in a row come by chance, as where one of three machines refuses connections."""
+        """The longest run that chance explains, for example if one of three machines refuses connections."""
         self._reset_at = -math.inf
         """Attempts that began before this do not count."""
 
@@ -41,7 +41,7 @@ class ConnectFailures:
         return Finding("connect", broken=True, since=now, cause=self._history.last_cause)
 
     def attempted(self, outcome: Outcome, began: float, now: float, broken_since: float | None) -> None:
-        """An attempt that began then succeeded or failed to connect."""
+        """An attempt that began at `began` ended with a success or a failure."""
         if outcome.verdict is SUCCESS:
             if broken_since is None or began >= broken_since:  # a late response is no recovery
                 self.answered()
@@ -52,7 +52,7 @@ class ConnectFailures:
                     self._by_chance = _longest_by_chance(good, bad - 1)
                 self.count += 1
                 self._judge()
-        elif not self.broken:  # nor is another failure
+        elif not self.broken:  # any other failure was connected, but is no recovery
             self.answered()
 
     def answered(self) -> None:
@@ -64,7 +64,7 @@ class ConnectFailures:
         self.count, self.broken, self._reset_at = 0, False, now
 
     def reconfigure(self, broken_after: int) -> None:
-        """From now on, so many failures in a row make the host broken."""
+        """From now on, `broken_after` failures in a row make the host broken."""
         self._broken_after = broken_after
         self._judge()
 
@@ -73,7 +73,7 @@ class ConnectFailures:
 
 
 def _longest_by_chance(good: int, bad: int) -> int:
-    """The longest run of failures that chance explains (1 in 100,000 or more) where so many failed before it."""
+    """The longest run of failures that chance explains (1 in 100,000 or more), given the outcomes before it."""
     if bad <= 0 or good + bad < _ENOUGH:
         return 0
     return int(_CHANCE / math.log(min(bad / (good + bad), _MOST)))

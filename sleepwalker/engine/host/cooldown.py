@@ -44,10 +44,10 @@ class Cooldowns:
 
     def __init__(self) -> None:
         self._queue: list[tuple[float, float]] = []
-        """Of each call that waits, when it came, and a number; sorted."""
+        """For each waiting call: when it came, and a number; sorted."""
         self._numbers = count()
         self._by: OrderedDict[str | None, Cooldown] = OrderedDict()
-        """By whom it holds back; those that began first come first."""
+        """Cooldowns by the credentials that they hold back; those that began first come first."""
         self._last = -math.inf
 
     def begin(self, cooldown: Cooldown) -> bool:
@@ -95,7 +95,7 @@ class Cooldowns:
             insort(self._queue, call.cooldown_place)
 
     def stop_waiting(self, call: Holdings) -> None:
-        """Remove it from the waiting ones."""
+        """Remove a call from the waiting ones."""
         if call.cooldown_place is not None:
             at = bisect_left(self._queue, call.cooldown_place)
             if self._queue[at : at + 1] == [call.cooldown_place]:  # a fork forgets the waiters
@@ -116,7 +116,7 @@ class Cooldowns:
         self._queue = []
 
     def _drop_one(self) -> None:
-        """The one that began first: most likely it is over. Not the one for all, which holds back more than others."""
+        """Drop the one that began first: most likely it is over. Not the one for all calls, which holds back most."""
         first = next(iter(self._by))
         if first is None:
             self._by.move_to_end(None)

@@ -19,7 +19,7 @@ class CooldownAdmission:
         self._origin = origin
         self._lock = lock
         self.cooldowns: Cooldowns | None = None
-        """None for as long as the host asked no call to stay away. Read without the lock, once for each attempt."""
+        """None unless the host asked calls to stay away. Read without the lock, once for each attempt."""
 
     def begin_cooldown(self, cooldown: Cooldown) -> tuple[Event, ...]:
         """Begin a cooldown for all calls, or those with some credentials, unless a longer one is active; the events."""
@@ -48,7 +48,7 @@ class CooldownAdmission:
                 self.cooldowns.wait(call, came)
 
     def stop_waiting_for_cooldown(self, call: Holdings) -> None:
-        """Remove it from the waiting ones."""
+        """Remove a call from the waiting ones."""
         with self._lock.mutex:
             if self.cooldowns is not None:
                 self.cooldowns.stop_waiting(call)

@@ -91,7 +91,7 @@ class Counters:
         self.rejections = 0
         """Calls and retries that were refused."""
         self.labelled: dict[tuple[str, str], int] = _EMPTY
-        """What is rare, by kind and label: `("abandoned", "budget")`, `("rejected", "breaker")` and so on."""
+        """Rare events, by kind and label: `("abandoned", "budget")`, `("rejected", "breaker")` and so on."""
         # There may be thousands of hosts: the buckets of calls, then those of attempts, two bytes each until one
         # needs more.
         self._bins = array("H", [0]) * (2 * _BINS)
@@ -108,7 +108,7 @@ class Counters:
         return Histogram(tuple(self._bins[_BINS:]), self._attempted)
 
     def attempt(self, seconds: float) -> None:
-        """An attempt ended that took so long."""
+        """An attempt ended, after `seconds`."""
         place = _BINS + bisect_left(BOUNDS, seconds)  # first: from here on no Ctrl-C can come in between
         self.attempts += 1
         self._attempted += seconds
@@ -159,7 +159,7 @@ class Counters:
                 self.count("observed transition" if getattr(event, "observed", None) else "transition", label)
 
     def merge(self, other: Counters) -> None:
-        """Add the numbers of another one."""
+        """Add the numbers of another host."""
         for name in _NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         # Copied in one step: a thread may be adding a label.

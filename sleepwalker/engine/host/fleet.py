@@ -23,7 +23,7 @@ class Standing:
     """Whether it finds the host broken by what it met: its circuit opened, or it could not connect. A dry run does not
     count."""
     told: bool
-    """Whether the word of the others is in force here."""
+    """Whether the report of the other workers is in force here."""
     healthy: bool
     """Neither broken nor told to be so, and its circuit is closed."""
     failing: bool
@@ -32,14 +32,14 @@ class Standing:
     """How many attempts have failed in a row."""
     lasted: float
     """For how many seconds its attempts have failed: since the first of those in a row, or since the host broke here;
-    0 where none failed."""
+    0 if none failed."""
     cause: str | None
     """The last failure: a status, the name of an exception type, or `slow calls`. Never the text of an error."""
     failed_looks: int
-    """Grows with each look at the broken host that failed: a half-open probe or, where no circuit holds attempts back,
-    an attempt that began after the host broke."""
+    """Grows with each look at the broken host that failed: a half-open probe or, if no circuit holds attempts back, an
+    attempt that began after the host broke."""
     answered_at: float | None
-    """When an attempt was answered last: neither a probe of a path of its own, nor what others were answered."""
+    """When an attempt was answered last. Background probes and the attempts of other workers do not count."""
     demand: int
     """Grows with each call that the circuit refused."""
     waiting: bool
@@ -75,14 +75,14 @@ def standing(record: Host, now: float) -> Standing:
 
 
 def _failing_since_locked(record: Host, circuit: Circuit | None, now: float) -> float:
-    """Since when attempts have failed here, on the host's clock; `now` where none does."""
+    """Since when attempts have failed here, on the host's clock; `now` if none do."""
     verdict, history = record.verdict, record.history
     moments = [now]
     if history.consecutive:
         moments.append(history.failing_since)
     if circuit is not None and circuit.tripped and circuit.rule != "fleet":
         moments.append(circuit.tripped_at)
-    # Broken before it was told to be so, if it was.
+    # Only if the host broke here before other workers reported it.
     word, since = verdict.word, verdict.broken_since
     if verdict.connects.broken and since is not None and (word is None or since < word.since):
         moments.append(since)

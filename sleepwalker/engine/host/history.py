@@ -50,9 +50,9 @@ class History:
         self.answered_at: float | None = None
         """When an attempt was answered last."""
         self.probed_at: float | None = None
-        """When a probe that no call made was answered last, and the host was healthy by it."""
+        """When a background probe was last answered and left the host healthy."""
         self.vouched_at: float | None = None
-        """When other workers said last that the host is back, and it was healthy by that."""
+        """When other workers last said that the host is back, and it counted as healthy then."""
         self.failing_since: float = 0.0
         """When the first of the failures in a row was."""
         self._latest_head: Head | None = None
@@ -98,7 +98,7 @@ class History:
         self.last_error, self.last_cause, self.last_error_at = text, cause, now
 
     def cancelled(self, seconds: float, now: float) -> None:
-        """An attempt was cancelled after so many seconds, because another one of its call was answered first."""
+        """An attempt was cancelled after `seconds`, because another one of its call was answered first."""
         if self._cancelled is None:
             self._cancelled = Latencies(self.window)
         self._cancelled.add(now, seconds)
@@ -145,5 +145,5 @@ class History:
 
 
 def _latest(*moments: float | None) -> float | None:
-    """The last of those that there were."""
+    """The latest of the moments that are known."""
     return max((moment for moment in moments if moment is not None), default=None)

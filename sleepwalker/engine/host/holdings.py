@@ -37,7 +37,7 @@ class Holdings:
         self.token: bool = False
         """Whether it has one."""
         self.bucket: Bucket | None = None
-        """Where it takes its token, whatever becomes of the policy meanwhile."""
+        """Where it takes its token, even if the policy changes meanwhile."""
         self.waiter: Waiter | None = None
         """Its place in the queue before a full bulkhead."""
         self.circuit_waiter: Waiter | None = None
@@ -45,7 +45,7 @@ class Holdings:
         self.inside: bool = False
         """Whether it counts as in flight."""
         self.over_limit: bool = False
-        """Whether it does so over a limit that only observes."""
+        """Whether it is in flight over a limit that only observes."""
         self.counted: bool = False
         """Whether its beginning is in the counters."""
         self.over: bool = False
@@ -67,11 +67,11 @@ class Waiter:
         self.patience: float = patience
         """How long the call waits at most, in seconds."""
         self.until: float = math.inf
-        """When that is over, of one that waits for its circuit."""
+        """When its wait for the circuit ends."""
         self.ample_until: float = ample_until
-        """Until then its time allows a whole attempt, as long as its policy lets one take."""
+        """Until then it has time for a whole attempt of the length that its policy allows."""
         self.woken: bool = False
-        """Whether there is something to see: it was granted a place, or will not be, or the circuit may let it in."""
+        """Whether to look again: it was granted a place, or will not be, or the circuit may admit it."""
         self.notify: Callable[[], None] | None = None
         """How the driver learns that `woken` is True."""
 

@@ -65,7 +65,7 @@ class Host:
 
     def __init__(self, origin: str, policy: Policy, clock: Clock, whole: Host | None = None) -> None:
         self.origin: str = origin
-        # Weak, for the host has its parts: so both are gone with the last connection to it.
+        # Weak, since the host refers to its parts: so both are freed with the last connection to it.
         self._whole = None if whole is None else weakref.ref(whole)
         self._parts: Parts[Host] | None = None
         self._clock = clock
@@ -76,7 +76,7 @@ class Host:
         """The statuses that are failures of the host. Read without the lock, once for each call."""
         self.lock: HostLock = HostLock()
         self.counters: Counters = Counters()
-        """What its calls came to, for metrics. Of those that only count, each number may be read without the lock."""
+        """How its calls ended, for metrics. Each of the plain counts may be read without the lock."""
         self.history: History = History(policy.health.window)
         self.verdict: Verdict = Verdict(origin, policy.health, clock, self.history, self.counters)
         self.admission: Admission = Admission(origin, policy, clock, self.lock, self.counters, self.verdict)
@@ -84,19 +84,19 @@ class Host:
         if whole is not None:
             self.verdict.whole, self.outcomes.whole = whole.verdict, whole.outcomes
         self.own_policy: Policy | None = None
-        """The policy that was given for this part; one without goes by that of its host."""
+        """The policy that was given for this part. A part without one follows its host's."""
         self.asked_at: float = -math.inf
         """When a part was last asked for, in seconds of the monotonic clock."""
         self.told_ignored: bool = False
-        """Whether it was announced that a policy which was given for it is ignored."""
+        """Whether it was announced that a policy given for it is ignored."""
         self.fellows: Fellows | None = None
         """What the workers of the fleet say of it."""
         self.held: int = 0
         """How many connections to the host a manager holds."""
         self.whose: Literal["policies", "connection", "manager"] | None = None
-        """Where the policy is from that it goes by in a manager; None until a connection to it has been there."""
+        """Where the policy that it follows in a manager comes from; None until a connection to it has been there."""
         self.brought: Policy | None = None
-        """The policy of its own that the first of those had, if any."""
+        """The own policy of the first of these connections, if it had one."""
         _hosts.add(self)
 
     # What it is

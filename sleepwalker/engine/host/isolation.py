@@ -10,9 +10,9 @@ from typing import Literal
 from sleepwalker.clock import Clock
 from sleepwalker.exceptions import HostIsolatedError
 
-#: Who restores a host, where no time is over: an operator here, or one of another worker.
+#: Who restores a host before its time is over: an operator here, or one of another worker.
 Restorer = Literal["fleet", "hand"]
-#: By more seconds than this a wall clock is set anew, rather than corrected.
+#: Seconds. A wall clock that moves by more was set anew, not corrected.
 _STEP = 1.0
 
 
@@ -24,9 +24,9 @@ class Isolation:
     until: float | None = None
     """When it ends by itself, in seconds since 1970-01-01 UTC, as it seemed when it began."""
     ends: float | None = None
-    """The same on the monotonic clock, where a number of seconds was meant: setting the wall clock moves it not."""
+    """The same on the monotonic clock, if it was given in seconds: setting the wall clock does not move it."""
     by: Literal["fleet"] | None = field(default=None, compare=False)
-    """Whether its operator gave it to all workers of the fleet, in another one or by the command line."""
+    """Set if its operator gave it to all workers of the fleet, in another worker or by the command line."""
 
     def over(self, clock: Clock) -> bool:
         """Whether its time is over."""

@@ -29,8 +29,8 @@ class Latencies:
         self._slices = slices
         self._until = 0.0  # as in a Window
         self._slice = 0
-        # The largest part of a host's record, of which there may be thousands. So there are only the bins from the
-        # shortest duration to the longest, a slice's after another's, and a byte for each until one needs more.
+        # The largest part of a host's record, of which there may be thousands. So it has only the bins from the
+        # shortest duration to the longest, slice after slice, and one byte for each until one needs more.
         self._counts = array("B")
         self._first = self._width = 0
         self._longest = [0.0] * slices
@@ -64,7 +64,7 @@ class Latencies:
     def above(self, now: float, share: float, enough: int, others: Latencies | None = None) -> float | None:
         """A duration that `share` of all (with `others`) do not exceed; None if there are fewer than `enough`.
 
-        It is the upper end of the quantile's bin: rather too long than exceeded by more.
+        It is the upper end of the quantile's bin: rather too long than too short.
         """
         merged, first = self._merged(now), self._first
         if others is not None:
@@ -80,7 +80,7 @@ class Latencies:
 
     def _quantile(self, merged: Sequence[int], total: int, share: float) -> float:
         place = self._first + _place(merged, total, share)
-        # The bin's geometric middle: equally far, as a ratio, from whatever is in it.
+        # The bin's geometric middle has the same ratio to both ends.
         return min(math.sqrt(_edge(place) * _edge(place + 1)), max(self._longest))
 
     def _merged(self, now: float) -> list[int]:
@@ -91,7 +91,7 @@ class Latencies:
         return [sum(counts[index::width]) for index in range(width)]
 
     def _make_room(self, number: int) -> int:
-        """Have room for a bin, and for all between it and those there are: its number from the first of them."""
+        """Make room for a bin, and for all between it and the present ones. Returns its number from the first one."""
         first, width = self._first, self._width
         low = number - number % _BINS_AT_ONCE
         high = low + _BINS_AT_ONCE

@@ -22,7 +22,7 @@ class HostLock:
     def __init__(self) -> None:
         self.mutex: threading.RLock = threading.RLock()
         self.woken: tuple[Waiter, ...] = ()
-        """Those whose drivers may not know it yet."""
+        """The woken waiters whose drivers may not have been notified yet."""
 
     def wake_locked(self, waiters: Iterable[Waiter]) -> None:
         """Wake the waiters that are not yet awake. They are noted first, because a woken one must be notified."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from sleepwalker.policy import BreakerPolicy
 
-#: So much of its open time a circuit rests at least after a probe that itself took longer.
+#: After a failed probe, at least this share of the open time follows, however long the probe took.
 _LEAST_REST = 0.1
-#: The open time is spread over so much of itself, so that the processes of a fleet do not probe together.
+#: The open time is multiplied by a random factor of `_LEAST` to `_LEAST + _SPREAD`, so that the processes of a fleet do
+#: not probe together.
 _LEAST, _SPREAD = 0.9, 0.2
 
 
@@ -29,13 +30,13 @@ class OpenTime:
     closed_at: float = -math.inf
     """When it closed last by an attempt, or a probe, that was answered."""
     answered: bool = True
-    """Whether the host answered an attempt since it opened. A probe of a path of its own is none."""
+    """Whether the host answered an attempt since it opened. A background probe does not count."""
     answered_half_open: bool = False
     """Whether it has answered an attempt in the present half-open state."""
     probe_doubted: bool = False
-    """Whether a probe of a path of its own closed the circuit for calls that failed."""
+    """Whether a background probe closed the circuit, and then calls failed."""
     rest_since: float = 0.0
-    """When the probe that failed was let through."""
+    """When the probe that failed was admitted."""
 
     def opened(self, policy: BreakerPolicy, now: float, chance: float, *, was_closed: bool) -> OpenTime:
         """The circuit opens; `chance` is a number from [0, 1)."""
@@ -61,14 +62,14 @@ class OpenTime:
         return replace(self, until=max(self.until, earliest))
 
     def _next(self, policy: BreakerPolicy, now: float, *, was_closed: bool) -> float:
-        """How long it is to stay open, without jitter."""
+        """For how many seconds it stays open, without jitter."""
         last = self.without_jitter
         if not was_closed:
-            # A host that answered some of the probes is not down, but perhaps cold: it is looked at soon again.
+            # A host that answered some of the probes is not down, but perhaps cold: it is tried again soon.
             grows, least = not self.answered_half_open, policy.open_for
         else:
-            # One that calls had been answered by, and that is down again, has used up by then what the time had grown:
-            # else a host that is down for 1 s in 4 would be kept from its callers for nearly all of the time.
+            # If the host answered calls after it came back, the time that it was back is taken off the open time: else
+            # a host that is down for 1 s in 4 would be unavailable to its callers for nearly all of the time.
             closed_for = now - self.closed_at
             grows = not self.answered and closed_for < policy.ramp + last
             least = max(policy.open_for, last - closed_for)

@@ -34,7 +34,7 @@ class Outcomes:
         self._history = history
         self._verdict = verdict
         self.whole: Outcomes | None = None
-        """Those of the host, of a part."""
+        """The outcomes of the whole host, if these are a part's."""
 
     def settle(
         self, permit: Permit, outcome: Outcome, now: float, duration: float, *, first: bool
@@ -107,7 +107,7 @@ class Outcomes:
     def probed(self, outcome: Outcome, now: float) -> tuple[Event, ...]:
         """Record a background probe, which changes no counter.
 
-        A success counts as a success in half-open state, and as the host's latest success once the host is healthy by
+        A success counts as a success in half-open state, and as the host's latest success if the host is healthy after
         it.
         """
         with self._lock.mutex:
@@ -150,7 +150,7 @@ class Outcomes:
         return verdict.update_locked(breaker.circuit, now)
 
     def _note_look_locked(self, began: float) -> None:
-        """An attempt failed: of a broken host whose circuit lets all through, it was a look that failed."""
+        """An attempt failed. If the host is broken and no circuit holds attempts back, count it as a failed look."""
         since, circuit = self._verdict.broken_since, self._circuit
         if since is not None and began >= since and (circuit is None or not circuit.tripped):
             self._verdict.failed_looks += 1

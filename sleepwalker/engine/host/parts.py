@@ -28,7 +28,7 @@ class Parts(Generic[T]):
     def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[str, T] = weakref.WeakValueDictionary()
         self._latest: OrderedDict[str, T] = OrderedDict()
-        """Used last comes last."""
+        """The most recently used comes last."""
 
     def get(self, name: str) -> T | None:
         """The record of that name, if it exists; marks it as used."""
@@ -72,7 +72,7 @@ class Parts(Generic[T]):
                 del self._latest[oldest]
 
     def all(self) -> list[T]:
-        """Those that are known, in the order of their names."""
+        """All known records, by name."""
         # The references are copied in one step: other threads add parts meanwhile.
         refs: list[Any] = sorted(self._known.valuerefs(), key=_name)
         return [part for ref in refs if (part := ref()) is not None]

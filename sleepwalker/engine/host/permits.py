@@ -9,8 +9,8 @@ CLOSED: Literal["closed"] = "closed"
 OPEN: Literal["open"] = "open"
 HALF_OPEN: Literal["half-open"] = "half-open"
 State = Literal["closed", "open", "half-open"]
-#: Why a circuit opened: a run of failures, a share of them, a probe that failed, a share of slow calls, or the word of
-#: other workers.
+#: Why a circuit opened: a run of failures, a share of them, a probe that failed, a share of slow calls, or the report
+#: of other workers.
 Rule = Literal["consecutive", "failure_ratio", "fleet", "probe", "slow_ratio"]
 
 
@@ -32,7 +32,7 @@ class Permit:
     """Whether it was given in half-open state."""
 
 
-#: The permit where no breaker watches.
+#: The permit of an attempt without a breaker.
 FREE_PERMIT = Permit(-1)
 
 
@@ -49,7 +49,7 @@ class Refusal:
     max_wait: float = 0.0
     """Seconds that a call waits rather than be refused."""
     told: bool = False
-    """Whether the circuit is open, or half-open, by the word of other workers alone."""
+    """Whether the circuit is open, or half-open, only because other workers say so."""
 
 
 class PermitHolder(Protocol):
@@ -75,7 +75,7 @@ class Places:
         self.out += (permit,)
 
     def give_back(self, permit: Permit) -> None:
-        """It is returned, or was before."""
+        """A permit is returned. Repeating it changes nothing."""
         self.out = tuple([other for other in self.out if other is not permit])
 
     def free(self, most: int) -> int:

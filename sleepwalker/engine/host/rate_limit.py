@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple, Protocol
 
 from sleepwalker.policy import RateLimitPolicy
 
-#: A token that is so few seconds away is there: about what a clock that counts from a machine's start can tell apart.
+#: Seconds. A token that is due within this time is there: about the resolution of a clock that counts from a machine's
+#: start.
 _TICK = 1e-8
-#: Those of so many credentials are kept that are not full, or a server that hands out a token per call would fill the
-#: memory. Each takes half a kilobyte. Credentials that come back after theirs was dropped have a full one: with more
-#: of them in use at a time, the rate holds for none.
+#: The most buckets, one for each of the credentials in use: a server that hands out credentials per call would fill the
+#: memory. Each takes half a kilobyte. Credentials whose bucket was dropped get a full one: with more credentials in use
+#: at a time, the rate holds for none.
 MOST_BUCKETS = 10_000
 #: How many one call looks at to drop some, so that the lock is held for microseconds.
 _BATCH = 4
@@ -22,7 +23,7 @@ class RateDecision(NamedTuple):
     """The rate limit's decision about a call."""
 
     decision: Literal["go", "wait", "rejected", "over_limit"]
-    """One that is `over_limit` goes all the same, for the limit only observes."""
+    """An `over_limit` call goes all the same: the limit only observes."""
     wait: float
     """Seconds until a token is due."""
 
@@ -56,7 +57,7 @@ class Bucket:
     waiting: int
 
     def __init__(self, policy: RateLimitPolicy, now: float, count: WaitingCount | None = None) -> None:
-        """`count` counts its calls as well."""
+        """`count` counts the calls that wait here, too."""
         self.waiting = 0
         """How many wait for a token."""
         self._count = WaitingCount() if count is None else count
@@ -134,9 +135,9 @@ class RateLimit:
         self._policy = policy
         self._count = WaitingCount()
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
-        """Used last comes last."""
+        """The most recently used comes last."""
         self.by_credentials: bool = policy.per == "credentials"
-        """Whether it must be known whose call it is. Read without the lock."""
+        """Whether each of the credentials has its own bucket. Read without the lock."""
 
     @property
     def waiting(self) -> int:
@@ -174,9 +175,9 @@ class RateLimit:
             bucket.waiting = 0
 
     def _drop_some(self, now: float) -> None:
-        """Of those that were unused for longest: what is full is no loss; of the others, what is too much.
+        """Drop buckets that were unused for longest: full ones, which is no loss, and others if there are too many.
 
-        A call that waits at its bucket must find it there.
+        A bucket with a waiting call is kept.
         """
         for _ in range(min(_BATCH, len(self._buckets))):
             oldest = next(iter(self._buckets))

@@ -34,10 +34,10 @@ class _Latest(NamedTuple):
     at: float
     """When it was refused, in seconds of the monotonic clock."""
     context: Context
-    """Its own, for the thread that tells of it may be at work for another call."""
+    """The call's own: the thread that announces it may be running another call."""
 
     def tell(self, number: int, now: float, observe: Observer) -> None:
-        """Tell that so many calls were refused."""
+        """Announce that `number` calls were refused."""
         for draft, kind in ((self.rejected, RequestRejected), (self.failed, RequestFailed)):
             if number > 1:
                 draft.count = number
@@ -47,11 +47,11 @@ class _Latest(NamedTuple):
             self.context.run(observe, draft)
 
 
-#: How many calls wait to be told, and the latest of them, by what refused them.
+#: How many calls are to be announced, and the latest of them, by what refused them.
 _Untold = dict[str, tuple[int, _Latest]]
-#: What waited at hosts that are forgotten, with their clocks and the number of the process.
+#: What was not announced yet when a host was forgotten, with the process id and the host's clock.
 _forgotten: deque[tuple[int, Clock, _Untold]] = deque()
-#: Whether the program ends: other exit handlers may make calls, after which no call comes any more.
+#: Whether the program ends. Calls of other exit handlers are announced at once, since no later call may do it.
 _ending = False
 
 
@@ -66,7 +66,7 @@ class Refusals:
         self._untold: _Untold = {}
         self._told_at = -math.inf
         self._apart = 0.0
-        """Seconds between two times that they are told, by the policy of the latest."""
+        """Seconds between two announcements, by the policy of the latest call."""
         _living().add(self)
 
     def add(self, rejected: Any, failed: Any, observe: Observer, a_second: float) -> None:
@@ -74,7 +74,7 @@ class Refusals:
         now, by = self._clock.monotonic(), rejected.by
         latest = _Latest(rejected, failed, observe, now, copy_context())
         with self._lock.mutex:
-            # Without a call in between: a signal handler that closes a connection tells what waits, in this thread.
+            # Without a call in between: a signal handler that closes a connection announces them in this thread.
             untold = self._untold
             untold[by] = (untold[by][0] + 1 if by in untold else 1, latest)
             self._apart = 1 / a_second
@@ -82,7 +82,7 @@ class Refusals:
                 return
             untold = self._take_locked(now)
         for number, one in untold.values():
-            # What watches over a single call, as a trace does, is told of that call alone.
+            # An observer of a single call, such as a trace, gets the events of that call only.
             one.tell(number, now, observe if one is latest else _lasting(one.observe))
         _tell_of_forgotten()
 
@@ -121,13 +121,13 @@ def _tell(untold: _Untold, now: float) -> None:
 
 
 def _tell_of_forgotten() -> None:
-    """Tell what waited at hosts that are forgotten."""
+    """Announce the remaining calls of forgotten hosts."""
     while _forgotten:
         try:
             process, clock, untold = _forgotten.popleft()
         except IndexError:  # another thread was quicker
             return
-        if process == THIS_PROCESS.pid:  # else its parent tells it
+        if process == THIS_PROCESS.pid:  # else the parent announces them
             _tell(untold, clock.monotonic())
 
 
@@ -140,7 +140,7 @@ def _lasting(observe: Observer) -> Observer:
 
 @cache
 def _living() -> weakref.WeakSet[Refusals]:
-    """All there are. What waits in them is told before the interpreter ends, while logs can still be written."""
+    """All `Refusals`. Their calls are announced before the interpreter ends, while logs can still be written."""
     living: weakref.WeakSet[Refusals] = weakref.WeakSet()
 
     def tell_all() -> None:
@@ -148,7 +148,7 @@ def _living() -> weakref.WeakSet[Refusals]:
         _ending = True
         for refusals in list(living):
             refusals.tell()
-        _tell_of_forgotten()  # also where none is living
+        _tell_of_forgotten()  # even if there are no others
 
     atexit.register(tell_all)
     return living

@@ -75,5 +75,5 @@ class SlowCalls:
         self._counts.clear()
 
     def forget_under_way(self) -> None:
-        """The attempts under way are not ours."""
+        """Forget running attempts, which are the parent's in a forked child."""
         self._under_way.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, Protocol
 
-#: The names of those that say why a host is broken.
+#: The names of the sources that say why a host is broken.
 SourceName = Literal["breaker", "connect", "fleet"]
 
 
@@ -13,7 +13,7 @@ class Finding(NamedTuple):
 
     source: SourceName
     broken: bool
-    """Whether it is broken; or else it recovers from that, and some attempts are let through to see."""
+    """Whether the host is broken. If not, it is recovering, and some attempts are admitted."""
     since: float
     """Since when, on the host's clock, in seconds."""
     cause: str | None

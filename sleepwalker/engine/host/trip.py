@@ -32,19 +32,19 @@ _FAILED = Exception("an attempt failed")
 _GOOD, _BAD = 0, 1
 #: A run less likely than this, given the share of failures before it, is not chance.
 _CHANCE = math.log(1e-5)
-#: As if so many attempts had come before the first one: with few attempts, the share of failures says little.
+#: So many attempts are assumed before the first one: with few attempts, the share of failures says little.
 _BEFORE = 5
-#: A run is judged as if at most this share had failed before.
+#: The most that the share of failures before a run is taken for.
 _MOST = 0.95
 #: A host that has just come back may be cold, and fail most attempts for a while; or be down again, which is likelier
-#: now than at any other time. So its run is judged by this share, and less has to speak against chance.
+#: now than at any other time. So its run is judged by at least this share, and 1 in 100 is already no chance.
 _COLD, _COLD_CHANCE = 0.8, math.log(1e-2)
-#: With each success, what is remembered of the attempts before fades by a tenth: that are some ten successes, and the
-#: failures between them. It is counted in sixteenths, for there are many hosts, and small whole numbers take no room.
+#: Each success makes the memory of earlier attempts fade by a tenth: it covers about ten successes and the failures
+#: between them. It is counted in sixteenths: there may be many hosts, and small whole numbers take no room.
 _ONE = 16
-#: So many successes that may still be taken back are remembered; older ones count for good.
+#: The most successes that may still be taken back; older ones count for good.
 _MOST_HEADS = 64
-#: Logarithms are compared with so much to spare: the limit may be reached, not exceeded.
+#: Tolerance for the comparison of logarithms, so that a run exactly at the limit counts.
 _ROUNDING = 1e-9
 
 
@@ -57,7 +57,7 @@ class _HeadAfter(NamedTuple):
     calls: int
 
     def joined(self, earlier: _HeadAfter) -> _HeadAfter:
-        """The same after the run before it, too: what was between them was no success."""
+        """The same with the earlier run added: the success between the two was taken back."""
         since = earlier.since if earlier.failures else self.since
         return _HeadAfter(self.head, self.failures + earlier.failures, since, self.calls + earlier.calls)
 
@@ -72,13 +72,13 @@ class Trip:
         self.state: State = CLOSED
         self._now = 0.0
         self.successes: int = 0
-        """Those of the half-open circuit, as the state machine counts them."""
+        """The successes in half-open state, as the state machine counts them."""
         self.consecutive: int = 0
         self._run_since = 0.0
         self._run_calls = 0
         self._past = self._past_bad = 0
-        """The attempts before the run, and the failures of them, however long ago: the window of a host with few calls
-        is empty when the next one comes. From the first failure on: most hosts need not remember anything."""
+        """The attempts before the run, and how many of them failed, however long ago: the window of a host with few
+        calls is empty when the next one comes. Counted from the first failure on: most hosts remember nothing."""
         self._heads: tuple[_HeadAfter, ...] = ()
         """The heads of streamed responses that succeeded since the last other success, the oldest first."""
         self.suspect: bool = False
@@ -101,14 +101,14 @@ class Trip:
         self._window.add(now, _GOOD)
         if head is not None or self._heads:
             self._note_head(head)
-        # What an outage failed says nothing of the time before it or after.
+        # The failures of an outage, while the circuit is not closed, say nothing about the time before it or after.
         elif (self.consecutive or self._past_bad) and self.state == CLOSED:
             self._past, self._past_bad = _faded(self._past, self._past_bad, self.consecutive)
         self.consecutive = 0
         self.suspect = False
 
     def _note_head(self, head: Head | None) -> None:
-        """End the run with a success that may be taken back, or with one after which none may be that came before."""
+        """End the run with a success. With a head it may be taken back; without, no earlier one may be any more."""
         heads = (*self._heads, _HeadAfter(head, self.consecutive, self._run_since, self._run_calls))
         kept = heads[-_MOST_HEADS:] if head is not None else ()
         if self.state == CLOSED:
@@ -171,11 +171,11 @@ class Trip:
         return 2 * (self._now - self._run_since) >= policy.consecutive_for and self._no_chance()
 
     def _no_chance(self) -> bool:
-        # The attempts of one call are one experience: they cannot open the circuit, and so end their own call early.
+        # The attempts of one call alone cannot open the circuit: that would end their own call early.
         if self._run_calls < min(2, self._policy.consecutive):
             return False
         good, bad = self._window.totals(self._now)
-        # None of the window where the run is longer than it.
+        # None of the window's attempts came before a run that is longer than the window.
         past, past_bad = self._past_of(self._heads)
         before = max(0, good + bad - self.consecutive) + past / _ONE
         failed = max(0, bad - self.consecutive) + past_bad / _ONE
@@ -193,7 +193,7 @@ class Trip:
 
 
 def _faded(past: int, bad: int, failures: int) -> tuple[int, int]:
-    """What is remembered of all attempts, and of the failures, after a run of so many that a success ended."""
+    """The memory of all attempts and of their failures, after a run of `failures` that a success ended."""
     return past * 9 // 10 + (failures + 1) * _ONE, bad * 9 // 10 + failures * _ONE
 
 
@@ -218,8 +218,8 @@ def count_failure(machine: Machine) -> None:
 
 
 def _least(policy: BreakerPolicy) -> float:
-    """A run is judged as if at least this share had failed before it: what makes one of `consecutive` no chance.
+    """The least that the share of failures before a run is taken for: with it, a run of `consecutive` is no chance.
 
-    A tenth, for 5: so many are enough where less than that failed before.
+    For 5 it is a tenth: five failures in a row are enough if no more than that failed before.
     """
     return math.exp(_CHANCE / policy.consecutive)

@@ -2,12 +2,12 @@
 
     connect   attempts could not connect, so often in a row that it is no chance
     breaker   the circuit is open, or half-open
-    fleet     other workers say so, and no circuit carries their word
+    fleet     other workers say so, and no circuit carries their report
     operator  it was taken out of use by hand
 
-A source gives a `Finding`, or None where it finds the host healthy; the first that gives one says why the host is
-broken. A probe is no source: it makes the others think again. To add one: a `finding`, an entry in `_sources`, and its
-flag where `update_locked` looks whether anything changes.
+A source returns a `Finding`, or None if it finds the host healthy; the first one with a finding says why the host is
+broken. A probe is no source: it makes the others judge again. To add one: a `finding`, an entry in `_sources`, and its
+flag where `update_locked` checks whether anything changes.
 """
 
 from __future__ import annotations
@@ -73,15 +73,15 @@ class Verdict:
         self._history = history
         self._counters = counters
         self.whole: Verdict | None = None
-        """That of the host, of a part; None for a host's own."""
+        """The verdict on the whole host, if this is a part's; else None."""
         self.connects: ConnectFailures = ConnectFailures(health.broken_after, history)
         self.isolation: Isolation | None = None
-        """How an operator took it out of use. Its time may be over: `isolated` tells."""
+        """Its isolation by an operator. It may have expired: check `isolated`."""
         self.isolated_at: float = 0.0
-        """When that began, on the host's clock; it is kept where the reason or the end changes."""
+        """When that began, on the host's clock; a change of its reason or end does not change this."""
         self.degraded_below: float = health.degraded_below
         self.low = False
-        """Whether the share of attempts that were answered was below `degraded_below`, when it was last looked at."""
+        """Whether the share of successes was below `degraded_below` when it was last computed."""
         self.level_since: float | None = None
         """Since when `low` has had its present value, on the host's clock; None before the first call. It begins anew
         with the first call after a pause longer than health.window, and when the host recovers or is restored. A
@@ -89,20 +89,20 @@ class Verdict:
         self.broken_since: float | None = None
         """Since when it counts as broken, or is recovering from that, on the host's clock; None for neither."""
         self.probe: bool | None = False
-        """Whether the last probe since then succeeded; None where none could be made."""
+        """Whether the last probe since then succeeded; None if none could be made."""
         self.suspect = False
-        """False where it is certainly healthy: read without a lock, where that must be fast."""
+        """False if it is certainly healthy. Read without a lock, to be fast."""
         self.word: Word | None = None
-        """What the other workers of the fleet say of it, while that is in force."""
+        """The report of the other workers of the fleet, while that is in force."""
         self.failed_looks = 0
-        """How often it was looked at, while it was broken, and found as it was."""
+        """How often attempts to see whether it is back have failed."""
         self._pending: tuple[Event, ...] = ()
-        """What changed and has not been given out."""
+        """Events that have not been returned yet."""
 
     # Sources
 
     def _sources(self, circuit: Circuit | None) -> Iterator[Source]:
-        """Those that say why it is broken, in the order in which their reasons count."""
+        """The sources, in the order in which their reasons count."""
         yield self.connects
         if circuit is not None:
             yield circuit
@@ -111,7 +111,7 @@ class Verdict:
 
     @staticmethod
     def _carried(circuit: Circuit | None) -> bool:
-        """Whether the circuit carries the word of others: where it is open, only its closing ends that."""
+        """Whether the circuit carries the report of others: then only its closing ends that."""
         return circuit is not None and circuit.tripped
 
     def _findings(self, circuit: Circuit | None, now: float) -> list[Finding]:
@@ -129,8 +129,11 @@ class Verdict:
         return self.state_since_locked(circuit, now)[0]
 
     def state_since_locked(self, circuit: Circuit | None, now: float) -> tuple[HealthState, float | None]:
-        """The same, and since when, on the host's clock: of a host that broke, since then, until it has recovered; of
-        one that is unknown, since when it has not been heard of, None for never."""
+        """The state for users, and since when, on the host's clock.
+
+        A host that broke keeps that moment until it has recovered. For an unknown one it is the moment since when
+        nothing is known of it; None if nothing ever was.
+        """
         if (isolator := self._isolator()) is not None:
             return "isolated", isolator.isolated_at
         findings = self._findings(circuit, now)
@@ -206,7 +209,7 @@ class Verdict:
         unhealthy = self.connects.broken or self.word is not None or (circuit is not None and circuit.tripped)
         changes = unhealthy != (self.broken_since is not None)
         if not (changes or self._pending or (circuit is not None and circuit.transitions)):
-            return ()  # nearly always: nothing is called that need not be
+            return ()  # nearly always, so it must be cheap
         events, self._pending = self._pending, ()
         if circuit is not None and circuit.transitions:
             transitions = circuit.take_transitions()
@@ -214,7 +217,7 @@ class Verdict:
             self.failed_looks += failed_probes(transitions)
             events += transitions
             if self.word is not None and circuit.trip.state == CLOSED and not circuit.observes:
-                self.word, unhealthy = None, self.connects.broken  # what carried it has closed
+                self.word, unhealthy = None, self.connects.broken  # the circuit that carried it has closed
                 changes = unhealthy != (self.broken_since is not None)
         if not changes:
             return events

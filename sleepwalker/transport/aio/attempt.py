@@ -109,7 +109,7 @@ async def attempt(sender: Sender, outgoing: OutgoingRequest, connect: float, rea
     try:
         return after_redirect(outcome, hop) if hop.moved else outcome
     finally:
-        del outcome  # an error of ours has this frame in its traceback, and would be a cycle
+        del outcome  # its error's traceback refers to this frame: a cycle
 
 
 def _outcome_of(response: requests.Response, outgoing: OutgoingRequest, clock: Clock) -> Outcome:
@@ -151,14 +151,14 @@ def _failure(
 
 
 def _is_of_proxy(error: Exception, proxy: str) -> bool:
-    """Whether it is the socket to the proxy that was not opened, or that broke as it was asked for a tunnel."""
+    """Whether the socket to the proxy was not opened, or broke while the proxy was asked for a tunnel."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"{error.host}:{error.port}" == proxy
     return isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientResponseError | aiohttp.ClientOSError)
 
 
 def _broke_a_handshake(error: Exception, hop: Hop) -> bool:
-    """Whether it is a socket that broke once it was connected: one that is not accepted is refused."""
+    """Whether a connected socket was reset, so during the TLS handshake: a connect that fails is refused instead."""
     broke = isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionResetError)
     return broke and hop.target.startswith("https:")
 
@@ -172,7 +172,7 @@ def discard(response: Any) -> None:
 async def _exchanged(
     sender: Sender, outgoing: OutgoingRequest, hop: Hop, deadline: AttemptDeadline
 ) -> requests.Response:
-    """Send, follow redirects, and read the body where it is not streamed: all of it is one attempt."""
+    """Send, follow redirects, and read the body unless it is streamed: all of it is one attempt."""
     history: list[requests.Response] = []
     try:
         while True:
@@ -245,7 +245,7 @@ async def _answered(
             response.history = earlier
         if not prepared.hooks.get("response"):
             return got, response
-        if response.status_code >= 400:  # a hook may look at what the server says
+        if response.status_code >= 400:  # a hook may read the error's body
             await read_whole_error(response, got, outgoing, deadline, sender.clock)
         elif not (outgoing.stream or is_redirect(response)):
             await receive(response, got, outgoing, deadline, sender.clock, origin)

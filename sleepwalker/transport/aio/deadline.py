@@ -21,9 +21,9 @@ from sleepwalker.clock import Clock
 from sleepwalker.transport.addresses import Peer
 from sleepwalker.transport.error_context import Phase
 
-#: Seconds after which a task is cancelled again that went on waiting: what it called kept the cancellation to itself.
+#: Seconds after which a task that still runs is cancelled again: what it called may have swallowed the cancellation.
 _AGAIN = 0.01
-#: Entries from which on those that are over are removed.
+#: With this many entries, those that are over are removed.
 _COMPACT_AT = 256
 
 
@@ -42,7 +42,7 @@ class Socket(Protocol):
         ...
 
     def done(self, now: float, keep_alive: float) -> None:
-        """The response is complete; the server keeps the socket open for so many seconds."""
+        """The response is complete; the server keeps the socket open for `keep_alive` seconds."""
         ...
 
 
@@ -55,9 +55,9 @@ class Pool(Protocol):
 
 
 class _Timers:
-    """The deadlines of a loop's attempts. Most end before theirs, and begin in the order in which they would expire.
+    """The deadlines of a loop's attempts. Most attempts end before theirs, and begin in the order of expiry.
 
-    So one timer of the loop's serves all that come in that order: a timer of its own costs each attempt more.
+    So one timer of the loop serves all that come in that order. A timer for each attempt would cost more.
     """
 
     __slots__ = ("__weakref__", "_compact_at", "_loop", "_queue", "_timer")
@@ -69,7 +69,7 @@ class _Timers:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, at: float, deadline: AttemptDeadline) -> bool:
-        """Have `deadline.due` called at that time, unless it is over by then. False if it comes before another one."""
+        """Have `deadline.due` called at that time, unless it is over by then. False if a later one is in the queue."""
         queue = self._queue
         while queue and queue[0][1].over:
             queue.popleft()
@@ -96,7 +96,7 @@ class _Timers:
             self._timer = self._loop.call_at(queue[0][0], self._due)
 
 
-#: One stays while its timer is set: so a loop that is closed, which drops that, is not kept.
+#: An entry stays while its timer is set. A closed loop drops its timers, so it is not kept.
 _timers: WeakValueDictionary[asyncio.AbstractEventLoop, _Timers] = WeakValueDictionary()
 
 
@@ -179,11 +179,11 @@ class AttemptDeadline:
         self.socket: Socket | None = None
         """The latest socket."""
         self.reused: bool = False
-        """Whether that had been used before."""
+        """Whether the latest socket had been used before."""
         self.taken_from: Pool | None = None
         """The pool of the latest socket."""
         self.taken_at: float = 0.0
-        """When that was taken, on the pool's clock."""
+        """When the latest socket was taken, on the pool's clock."""
         self.uploads: bool = False
         """Whether the present request has a body that is sent in pieces."""
         self.in_hook: bool = False
@@ -220,7 +220,7 @@ class AttemptDeadline:
         task, self._task = self._task, None
         if not self.expired or task is None:
             return False
-        # Where the caller cancelled the task as well, that goes on.
+        # If the caller cancelled the task as well, that cancellation goes on.
         return task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError)
 
     def remaining(self) -> float:
@@ -279,7 +279,7 @@ class AttemptDeadline:
         at = self.loop.time() + seconds
         self.hit = at >= self._ends_at
         self._at = self._ends_at if self.hit else at
-        # A later time needs no other timer: the one that is there looks again.
+        # A later time needs no other timer: the present one checks the time again.
         if self._at < (self._ends_at if self._handle is None else self._handle.when()):
             self._wake_at(self._at)
 

@@ -27,7 +27,7 @@ from sleepwalker.transport.headers import store_of
 
 #: Heads to remember: more than a connection sends repeatedly.
 _MOST_HEADS = 64
-#: As the session of a route has them.
+#: The same settings as those of a route's session.
 _READING: dict[str, Any] = {
     "read_until_eof": True,
     "auto_decompress": False,
@@ -55,7 +55,7 @@ class Received:
         if message.code == 101:  # no other protocol was requested
             conn.close()
         elif not kept:
-            content.on_eof(conn.release)  # at once, where all of it is there
+            content.on_eof(conn.release)  # at once, if the whole body is there
 
     @property
     def content_length(self) -> int | None:
@@ -71,7 +71,7 @@ class Received:
 
 
 class FastPath:
-    """For the requests of one client to its own origin."""
+    """Sends the requests of one client to its own origin."""
 
     __slots__ = ("_connector", "_heads", "_host", "_prefix", "_session", "_settings")
 
@@ -83,7 +83,7 @@ class FastPath:
         origin: str,
         host: str,
     ) -> None:
-        """`settings` are further arguments of `session`; `origin` is how URLs begin, `host` the value of the header."""
+        """`settings`: further arguments of the session's requests; `origin`: how URLs begin; `host`: for Host."""
         self._connector = connector
         self._session = session
         self._settings = settings
@@ -103,7 +103,7 @@ class FastPath:
         method = prepared.method or "GET"
         head = f"{method} {url[len(self._prefix) - 1 :]} HTTP/1.1\r\n{self._host}{self._fields(store)}\r\n"
         if template is None:
-            # The session makes one. But it sends other bytes of what is not ASCII, and waits for a 100 without end.
+            # The session makes one. But it encodes what is not ASCII differently, and waits for a 100 without end.
             if not deadline.uploads and "expect" not in store and head.isascii():
                 return None
             template = self._template(deadline.loop)
@@ -154,7 +154,7 @@ def _text(value: Any) -> str:
 
 
 def _begun(conn: Connection, data: bytes, skip_payload: bool) -> tuple[Any, Any]:
-    """Send the beginning of a request, over what is returned: aiohttp's protocol, and its transport."""
+    """Send the beginning of a request. Returns aiohttp's protocol and its transport."""
     protocol, transport = conn.protocol, conn.transport
     if protocol is None or transport is None:
         raise aiohttp.ServerDisconnectedError
@@ -169,7 +169,7 @@ async def _read(protocol: Any) -> Message:
 
 
 async def _final(protocol: Any, message: Any, content: aiohttp.StreamReader) -> Message:
-    """This head and its body, or those that follow, where it is an interim one."""
+    """This head and its body; after an interim one, the final head and its body."""
     interim = 0
     while 100 <= message.code < 200 and message.code != 101:  # RFC 9110, section 15.2
         interim += 1
@@ -180,7 +180,7 @@ async def _final(protocol: Any, message: Any, content: aiohttp.StreamReader) -> 
 
 
 def is_open(session: aiohttp.ClientSession, host: str) -> bool:
-    """Whether requests of a session may use it."""
+    """Whether requests of a session may use the fast path."""
     global _works
     if session.trace_configs:
         return False
@@ -210,7 +210,7 @@ class _Memory(asyncio.Transport):
 
 
 def _rehearsed(loop: asyncio.AbstractEventLoop) -> str | None:
-    """What differs where a response that is read here, in memory, does not come out as it went in."""
+    """Read a response from memory. Returns what of aiohttp works differently than is expected here; None if nothing."""
     try:
         protocol = ResponseHandler(loop)
         protocol.connection_made(_Memory())

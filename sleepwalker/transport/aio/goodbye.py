@@ -21,10 +21,10 @@ class Goodbye:
         self.heard: bool = False
         self.ended: bool = False
         """Whether nothing more comes, announced or not. The transport takes a while longer to close."""
-        known = weakref.ref(protocol)  # what the protocol has of itself would keep it, with its socket
+        known = weakref.ref(protocol)  # a strong reference would be a cycle that keeps the socket
 
         def eof_received() -> Any:
-            """asyncio says that nothing more comes, however that ended. OpenSSL reads the end only if it came."""
+            """asyncio calls this at any end. OpenSSL's `read` returns b"" only if close_notify arrived."""
             self.ended = True
             with contextlib.suppress(ssl.SSLError):
                 self.heard = tls.read(1) == b""
@@ -49,7 +49,7 @@ def goodbye_of(protocol: Any) -> Goodbye | None:
 
 
 def _ends_with_its_connection(response: requests.Response) -> bool:
-    """RFC 9112, section 6.3: where neither a length nor chunks say where its body ends."""
+    """Whether neither a length nor chunks say where the body ends (RFC 9112, section 6.3)."""
     if response.status_code in (204, 304) or response.request.method == "HEAD":
         return False
     if "chunked" in response.headers.get("Transfer-Encoding", "").lower():

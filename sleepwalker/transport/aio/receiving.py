@@ -60,7 +60,7 @@ async def receive(
             await read_whole_error(response, got, outgoing, deadline, clock)
         return
     if loaded_body(response) is not None:
-        return  # for a hook
+        return  # it was read for a hook
     if isinstance(response, AsyncResponse):
         used, deadline.socket, deadline.on_release = deadline.socket, None, None
         begin_stream(response, got, clock, read=deadline.read, body_ends_at=outgoing.body_ends_at, used=used)
@@ -68,7 +68,7 @@ async def receive(
     codings, limit = _codings(response), outgoing.max_body
     announced = limit is not None and not codings and response.request.method != "HEAD"
     length = got.content_length if announced else None
-    # A response to HEAD, or a 304, announces what it does not bring.
+    # A response to HEAD, or a 304, announces a body that it does not have.
     refused = length is not None and limit is not None and length > limit and not got.content.is_eof()
     body, whole = (b"", False) if refused else await read_body(got, codings, limit, deadline)
     if not whole:
@@ -109,7 +109,7 @@ def _codings(response: requests.Response) -> str:
 
 
 def _give_back(response: requests.Response, deadline: AttemptDeadline, clock: Clock) -> None:
-    """The socket brought a response: it may be used again, unless that says that the machine behind it fails."""
+    """Return the socket for reuse. Close it if the response's status says that the machine behind it fails."""
     used, deadline.socket, deadline.on_release = deadline.socket, None, None
     if used is None:
         return

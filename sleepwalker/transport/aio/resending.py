@@ -14,7 +14,7 @@ MOST = 2
 
 
 class _Again(Exception):
-    """A hook sends another request; nothing of the hook's runs after it."""
+    """A hook sends another request. The rest of the hook does not run."""
 
     def __init__(self, prepared: requests.PreparedRequest) -> None:
         super().__init__()

@@ -36,7 +36,7 @@ class Resolver(AbstractResolver):
 
 
 async def _looked_up(host: str, port: int) -> list[AddressInfo]:
-    """What `getaddrinfo` says. A caller that is cancelled leaves it to its thread."""
+    """The addresses from `getaddrinfo`. If the caller is cancelled, the look-up's thread goes on."""
     loop = asyncio.get_running_loop()
     found: asyncio.Future[None] = loop.create_future()
 

@@ -24,9 +24,9 @@ from sleepwalker.transport.framing import times_chunked
 from sleepwalker.transport.headers import Fields, headers_of
 from sleepwalker.transport.plain_headers import PlainHeaders
 
-#: Encoded bodies above so many bytes are decoded in a thread: the loop has other tasks.
+#: Encoded bodies of more bytes than this are decoded in a thread: the loop has other tasks.
 _QUICK = 1 << 16
-#: An encoded body may be so much longer than what it decodes to.
+#: By how many bytes an encoded body may be longer than the decoded one.
 _OVERHEAD = 1 << 16
 
 
@@ -61,7 +61,7 @@ def made_response(
     response = _new(kind)
     fields = _fields_of(got.raw_headers)
     if (coding := fields.get("transfer-encoding")) is not None:
-        times_chunked((coding[1],))  # aiohttp takes what it does not know for a body that ends with the connection
+        times_chunked((coding[1],))  # with an unknown coding, aiohttp lets the body end with the connection
     response.status_code = got.status
     response.headers = headers_of(fields)
     response.reason = got.reason or ""
@@ -80,12 +80,12 @@ def made_response(
     return response
 
 
-#: What a new response has, but for what each must have of its own.
+#: The attributes of a new response; and those that each response must have of its own.
 _NEW = vars(requests.Response())
 _OWN = {"headers", "history", "cookies"}
-#: Of all jars of responses: one is large.
+#: Shared by the cookie jars of all responses, since a policy is large.
 _POLICY = DefaultCookiePolicy()
-#: Whether nothing else of it is shared that could be changed.
+#: Whether the other attributes are immutable, so that responses can share them.
 _NEW_IS_KNOWN = _NEW.keys() >= _OWN and all(
     isinstance(value, bool | timedelta | None) for name, value in _NEW.items() if name not in _OWN
 )
@@ -161,14 +161,14 @@ async def decoded(
     loop = asyncio.get_running_loop()
     try:
         async with _turns_of(loop):
-            # A few bytes may decode to gigabytes, so what is long is left to a thread, until it is not wanted.
+            # A few bytes may decode to gigabytes, so a thread decodes what is long, and stops when it is not `wanted`.
             return await loop.run_in_executor(None, work.whole)
     finally:
         work.wanted = False
 
 
 def _turns_of(loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
-    """One body less at a time than there are cores: else the loop itself would wait for one."""
+    """Lets one body fewer than there are cores be decoded at a time: else the loop would wait for a core."""
     turns = _turns.get(loop)
     if turns is None:
         for other in [other for other in _turns if other.is_closed()]:  # a semaphore refers to its loop
@@ -181,7 +181,7 @@ _turns: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
 
 def _decoded_pieces(encoded: bytes, decoding: Decoding) -> Iterator[bytes]:
-    """A decoded body in pieces. It goes in by pieces, too: each step copies what it does not need yet."""
+    """A decoded body in pieces. The encoded one is fed in pieces, too: each step copies what it does not need yet."""
     for begin in range(0, len(encoded), _QUICK):
         yield from decoding.decoded(encoded[begin : begin + _QUICK])
 

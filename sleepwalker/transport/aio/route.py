@@ -34,11 +34,11 @@ from sleepwalker.transport.route import dress
 from sleepwalker.transport.tls import environment_ca, renewed_context, shared_context
 from sleepwalker.transport.url import Origin, origin_of
 
-#: aiohttp adds none of its own: what a request carries is decided where it is made.
+#: Headers that aiohttp must not add: the headers of a request are decided where it is made.
 _NO_HEADERS_OF_AIOHTTP = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 #: Bytes of certificates that are read in a millisecond or so.
 _QUICK = 20_000
-#: Seconds between two looks whether the files of certificates were replaced.
+#: Seconds between two checks whether the files of certificates were replaced.
 _LOOK_AGAIN = 1.0
 
 
@@ -98,8 +98,8 @@ class Route:
 class _Clients:
     """The aiohttp sessions of one connection, made for the loop that asks for them.
 
-    It does not refer to the route: a connection that is dropped is freed at once, with its sockets, only where nothing
-    in it refers to itself. Its methods are called in the thread of the loop.
+    It does not refer to the route: a dropped connection is freed at once, with its sockets, only if it has no reference
+    cycle. Its methods are called in the thread of the loop.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class _Clients:
         self._pool = pool
         self._clock = clock
         self._verify, self._cert = trust
-        # That of most connections takes a large file of certificates. It is read when it is needed, in a thread: here a
+        # Most contexts are made from a large file of certificates. It is read when it is needed, in a thread: here a
         # loop may be running.
         self._context = None if _takes_long(*trust) else shared_context(*trust)
         self._looked_at = -math.inf
@@ -224,7 +224,7 @@ class _Clients:
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
         )
-        # What is sent again is for the policy to say. The connector sees to it where this has another name.
+        # Only the policy decides what is sent again. Should this have another name, the connector refuses to.
         if getattr(session, "_retry_connection", None) is True:
             session._retry_connection = False
         return session
@@ -246,7 +246,7 @@ class _Clients:
             _end(connectors, loop)
 
     def __del__(self) -> None:
-        # Of a connection that was dropped without being closed: its sockets go, as those of a blocking one do.
+        # The connection was dropped without being closed: close its sockets, as for a blocking one.
         loop = getattr(self, "_loop", None)
         if loop is None:
             return
@@ -265,12 +265,12 @@ class _Clients:
         self._here = self._elsewhere = self._loop = None
 
     def _sessions(self) -> list[aiohttp.ClientSession]:
-        """Those that are ours to close."""
+        """The sessions that are ours to close."""
         here = None if self._here is None or self._given is not None else self._here.session
         return [session for session in (here, self._elsewhere) if session is not None]
 
 
-#: Of processes that this one was forked from. Closing one would end what its sockets carry there.
+#: Sessions of the processes that this one was forked from. Closing one would end its TLS connections there.
 _of_parents: list[aiohttp.ClientSession] = []
 
 
@@ -283,7 +283,7 @@ def _detached(sessions: list[aiohttp.ClientSession]) -> list[aiohttp.BaseConnect
 
 
 def _end(connectors: list[aiohttp.BaseConnector], loop: asyncio.AbstractEventLoop) -> None:
-    """Close their sockets without waiting for the goodbyes of TLS. In a closed loop they go with its transports."""
+    """Close their sockets without waiting for TLS's close_notify. In a closed loop they go with its transports."""
     for connector in connectors:
         if isinstance(connector, Connector):
             if not loop.is_closed():
@@ -296,7 +296,7 @@ def _end(connectors: list[aiohttp.BaseConnector], loop: asyncio.AbstractEventLoo
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """A middleware before all of the caller's session, which would send an idempotent request again by itself."""
+    """The first middleware for a caller's session, which would send an idempotent request again by itself."""
     deadline = present()
     if deadline is not None:
         count_send(deadline)

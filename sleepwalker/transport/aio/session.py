@@ -23,7 +23,7 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None,
 
 @dataclass(slots=True)
 class Client:
-    """The way that a request takes."""
+    """The session that requests are sent through, and how."""
 
     session: aiohttp.ClientSession
     settings: dict[str, Any]
@@ -51,7 +51,7 @@ async def through_session(prepared: requests.PreparedRequest, client: Client, de
             headers.pop("Transfer-Encoding", None)
             chunked = True
     if client.ours is None:
-        deadline.connected()  # through a mock, or a connector that does not say when it is
+        deadline.connected()  # a mock, or a connector that does not say when it is connected
     try:
         got = await client.session.request(
             prepared.method or "GET",

@@ -29,9 +29,9 @@ from sleepwalker.transport.aio.resolver import Resolver
 from sleepwalker.transport.aio.seen import has_unread, is_off, weak
 from sleepwalker.transport.keep_alive import AGE_JITTER
 
-#: Seconds between two looks at idle sockets.
+#: Seconds between two checks of idle sockets.
 _SWEEP_EVERY = 1.0
-#: Seconds for which the loop need not have seen yet what its selector has for it.
+#: Seconds. A socket that has been idle for no longer is not checked for unread bytes.
 _JUST_NOW = 0.001
 
 
@@ -53,10 +53,10 @@ class Socket:
 
     def __init__(self, pool: Connector, protocol: Any, peer: Peer, old_at: float) -> None:
         self._pool = pool
-        self._protocol = weakref.ref(protocol)  # the pool knows it for as long as that is there
+        self._protocol = weakref.ref(protocol)  # the pool knows this socket for as long as its protocol lives
         self._transport: Any = weak(protocol.transport)
         self.goodbye: Goodbye | None = goodbye_of(protocol) if pool.requires_goodbye else None
-        """What hears it end, over TLS."""
+        """Notes how the connection ends, over TLS."""
         self.peer: Peer = peer
         self.old_at: float = old_at
         """When it is too old to be used again (`pool.max_age`)."""
@@ -65,9 +65,9 @@ class Socket:
         self.answered_at: float = -math.inf
         """When it brought its last response."""
         self.idle_since: float = math.inf
-        """Since when it has lain idle; infinity while it is in use."""
+        """Since when it has been idle; infinity while it is in use."""
         self.kept: Connection | None = None
-        """How aiohttp knows it, of one that is not given back to its pool but kept in ours."""
+        """aiohttp's object for it, if it is not returned to aiohttp's pool but kept in ours."""
 
     def is_off(self) -> bool:
         """Whether it is closed, or unexpected bytes arrived."""
@@ -82,7 +82,7 @@ class Socket:
             return
         self._pool.forget(protocol)
         kept, self.kept = self.kept, None
-        # What closes it first would wait for the goodbye of TLS, for half a minute.
+        # Aborted first: a close would wait for TLS's close_notify, for half a minute.
         transport = protocol.transport or self._transport()
         if transport is not None:
             transport.abort()
@@ -96,7 +96,7 @@ class Socket:
             self.goodbye.check(response)
 
     def done(self, now: float, keep_alive: float) -> None:
-        """The response is complete; the server keeps the socket open for so many seconds."""
+        """The response is complete; the server keeps the socket open for `keep_alive` seconds."""
         self.answered_at = now
         self.good_until = min(now + self._pool.max_idle, self.old_at, now + keep_alive)
         self.idle_since = now
@@ -127,7 +127,7 @@ class Connector(aiohttp.TCPConnector):
         self._kept: deque[Socket] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
         self.template: Any = None
-        """A request of aiohttp's to the connection's own origin, for which others like it may be connected."""
+        """An aiohttp request to the connection's own origin: a socket connected for it serves any other one there."""
         self.retired: bool = False
         """Whether no socket is kept any more."""
 
@@ -159,7 +159,7 @@ class Connector(aiohttp.TCPConnector):
         return conn
 
     def at_hand(self, deadline: AttemptDeadline) -> Connection | None:
-        """What `connect` would return from this pool at once: for the first attempt of most calls."""
+        """What `connect` would return from this pool at once. It serves the first attempt of most calls."""
         if deadline.avoid or deadline.proven_since != -math.inf:
             return None
         conn = self._next_kept()
@@ -181,9 +181,9 @@ class Connector(aiohttp.TCPConnector):
         return True
 
     def _next_kept(self) -> Connection | None:
-        """The one that has lain idle longest: no machine behind an address is favoured.
+        """The socket that has been idle longest, so that no machine behind an address is favoured.
 
-        None while aiohttp's own pool has idle ones. Each of them is used once, and then comes here.
+        None while aiohttp's own pool has idle sockets: each of those is used once, and then comes here.
         """
         self._forget_closed()
         if self._resting:
@@ -198,7 +198,7 @@ class Connector(aiohttp.TCPConnector):
         return None
 
     def _taken(self, conn: Connection, deadline: AttemptDeadline) -> Socket | None:
-        """The socket of a connection; None where this attempt must not use it, which closes it if no other may."""
+        """The socket of a connection; None if this attempt must not use it. It is closed if no other may, either."""
         protocol, now = conn.protocol, self._clock.monotonic()
         deadline.taken_from, deadline.taken_at = self, now
         known = self._known.get(protocol)
@@ -256,14 +256,14 @@ class Connector(aiohttp.TCPConnector):
             self._sweep_later()
 
     def _is_full(self) -> bool:
-        """Whether as many are idle as may be."""
+        """Whether the most sockets allowed are idle."""
         if len(self._resting) + len(self._kept) < self._size:
             return False
         self._forget_closed()
         return len(self._resting) + len(self._kept) >= self._size
 
     def _forget_closed(self) -> None:
-        """Do not count those of aiohttp's pool that were closed meanwhile."""
+        """Forget sockets of aiohttp's pool that were closed meanwhile."""
         for protocol in [protocol for protocol in self._resting if not protocol.is_connected()]:
             del self._resting[protocol]
 
@@ -302,7 +302,7 @@ class Connector(aiohttp.TCPConnector):
 def count_send(deadline: AttemptDeadline) -> None:
     """A request is about to be sent. ServerDisconnectedError if it was sent already.
 
-    Only aiohttp sends a request twice: an idempotent one whose socket broke. Here the policy decides that.
+    aiohttp would send an idempotent request again if its socket broke. Here the policy decides that.
     """
     deadline.connects += 1
     if deadline.connects > 1:
@@ -315,7 +315,7 @@ def _sweep(ref: weakref.ref[Connector]) -> None:
 
 
 def _open(info: tuple[Any, ...]) -> socket.socket:
-    """A socket to be connected to an address, of which the attempt takes note."""
+    """A new socket for an address, which the attempt's deadline notes."""
     family, kind, protocol, _, _ = info
     sock = socket.socket(family, kind, protocol)
     deadline = present()

@@ -76,7 +76,7 @@ class AsyncResponse(requests.Response):
                 for begin in range(0, end, chunk_size):
                     yield data[begin : begin + chunk_size]
         except Exception:
-            if size:  # before what broke the body is told
+            if size:  # before the error is raised
                 yield b"".join(ready)
             raise
         if size:
@@ -207,18 +207,18 @@ class AsyncResponse(requests.Response):
 
 
 def _arrived(content: aiohttp.StreamReader) -> bytes:
-    """What came before a body broke; aiohttp raises the error first. Where it keeps that elsewhere, nothing."""
+    """The bytes that arrived before a body broke: aiohttp raises the error first. None if it keeps them elsewhere."""
     pieces = getattr(content, "_buffer", ())
     return b"".join(piece for piece in pieces if isinstance(piece, bytes | bytearray))
 
 
 class _TextDecoder:
-    """Makes text of bytes as they come. What an encoding cannot read is replaced, and nothing raises."""
+    """Decodes bytes to text as they arrive. It replaces what it cannot decode, and does not raise."""
 
     def __init__(self, encoding: str | None) -> None:
         name = encoding or "utf-8"
         try:
-            b"a".decode(name, "replace")  # LookupError also for what is no encoding of texts
+            b"a".decode(name, "replace")  # LookupError, also for a codec that is no text encoding
             self._decoder = codecs.getincrementaldecoder(name)(errors="replace")
         except (LookupError, ValueError):
             self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -229,7 +229,7 @@ class _TextDecoder:
         try:
             return self._decoder.decode(data, final)
         except UnicodeError:
-            # UTF-16 and UTF-32 without the mark that says which byte is first. Mostly it is the low one.
+            # UTF-16 or UTF-32 without a byte order mark. Most are little-endian.
             other = "utf-32-le" if "32" in self._name else "utf-16-le" if "16" in self._name else "utf-8"
             data = self._decoder.getstate()[0] + data
             self._decoder = codecs.getincrementaldecoder(other)(errors="replace")

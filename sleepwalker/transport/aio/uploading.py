@@ -20,7 +20,7 @@ from aiohttp.http_writer import StreamWriter
 
 from sleepwalker.transport.aio.deadline import AttemptDeadline
 
-#: Bytes of a body that are sent together with the head, and of a piece of a longer one.
+#: The most bytes of a body that are sent together with the head, and the size of a piece of a longer body.
 PIECE = 1 << 16
 
 _AT_ONCE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
@@ -43,8 +43,8 @@ async def pieces_of(body: Any, deadline: AttemptDeadline) -> AsyncIterator[bytes
         for begin in range(0, len(given), PIECE):
             deadline.await_room()
             yield given[begin : begin + PIECE]
-            # For the loop to look for what the server says meanwhile, and to read it: once its end of the socket is
-            # closed, what is sent there loses what it said.
+            # Lets the loop poll for a response, and read it. Once the server has closed its end of the socket, sending
+            # more would lose the response.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         deadline.await_piece()
@@ -72,7 +72,7 @@ async def upload(
 
 
 def _abort(transport: asyncio.WriteTransport) -> None:
-    """Close a socket, and throw away what was not sent: the system would keep it until the server reads it."""
+    """Close a socket, and discard what was not sent: the system would keep it until the server reads it."""
     with contextlib.suppress(AttributeError, OSError):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     transport.abort()
@@ -82,7 +82,7 @@ async def _is_sent(
     protocol: Any, transport: asyncio.WriteTransport, body: Any, chunked: bool, reading: asyncio.Task[Message],
     deadline: AttemptDeadline,
 ) -> bool:  # fmt: skip
-    """Send all of a body; False where the server does not want the rest."""
+    """Send all of a body; False if the server refuses the rest."""
     writer = StreamWriter(protocol, deadline.loop)
     async for piece in pieces_of(body, deadline):
         if _refuses(reading):
@@ -102,9 +102,9 @@ async def _is_sent(
 async def _has_room(
     protocol: Any, writer: StreamWriter, reading: asyncio.Task[Message], deadline: AttemptDeadline
 ) -> bool:
-    """Wait until there is room for another piece; False where the server does not want it."""
+    """Wait until there is room for another piece; False if the server refuses it."""
     drained = deadline.loop.create_task(writer.drain())
-    drained.add_done_callback(_seen)  # where the response, or what broke that, is told instead
+    drained.add_done_callback(_seen)  # the response, or its error, may be reported instead
     try:
         while not drained.done():
             await asyncio.wait({drained} if reading.done() else {drained, reading}, return_when="FIRST_COMPLETED")
@@ -113,19 +113,19 @@ async def _has_room(
         return True if drained.exception() is None else await _refused_before_the_end(reading)
     finally:
         drained.cancel()
-        # aiohttp 3.13 leaves a future that learns that the socket is gone, and that nothing waits for.
+        # aiohttp 3.13 leaves a future that gets the error of a lost socket, and that nothing awaits.
         left = getattr(protocol, "_drain_waiter", None)
         if isinstance(left, asyncio.Future):
             left.add_done_callback(_seen)
 
 
 def _refuses(reading: asyncio.Task[Message]) -> bool:
-    """Whether a response is there that is no success. What broke instead is raised."""
+    """Whether a response of status 300 or more has arrived. Raises the error if reading it failed."""
     return reading.done() and reading.result()[0].code >= 300
 
 
 async def _refused_before_the_end(reading: asyncio.Task[Message]) -> bool:
-    """False, as for no room, where the server responded before it hung up; else what broke is raised."""
+    """False, as if there were no room, if the server refused the body before it hung up; else raises what broke."""
     await asyncio.wait([reading])
     if _refuses(reading):
         return False
@@ -133,7 +133,7 @@ async def _refused_before_the_end(reading: asyncio.Task[Message]) -> bool:
 
 
 async def _given(body: Any) -> AsyncIterator[bytes]:
-    """A body in the pieces in which it is there."""
+    """A body as bytes, in the pieces in which it comes."""
     if isinstance(body, bytes):
         yield body
     elif isinstance(body, str):
@@ -150,9 +150,9 @@ async def _given(body: Any) -> AsyncIterator[bytes]:
 
 
 async def _read(file: Any) -> AsyncIterator[bytes]:
-    """A file is read in a thread, for a disk may be slow."""
+    """Read a file in a thread, since a disk may be slow."""
     owner = file.owner
-    if owner.reading is not None:  # an attempt before was cut while a thread read for it, which moved the position
+    if owner.reading is not None:  # an earlier attempt was cut while a thread read for it, which moved the position
         await asyncio.wait([owner.reading])
         owner.reading = None
         if hasattr(file, "seek"):
@@ -168,6 +168,6 @@ async def _read(file: Any) -> AsyncIterator[bytes]:
 
 
 def _seen(reading: asyncio.Future[Any]) -> None:
-    """An error that nothing waits for any more is no news."""
+    """Mark the error as retrieved: nothing awaits the future, and asyncio would log the error."""
     if not reading.cancelled():
         reading.exception()

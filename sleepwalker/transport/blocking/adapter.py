@@ -27,7 +27,7 @@ from sleepwalker.transport.cookies import without_odd_attributes
 from sleepwalker.transport.headers import headers_of
 from sleepwalker.transport.tls import shared_context
 
-#: One per origin, scheme and TLS setting; usually there is one.
+#: The most pools: there is one for each origin and TLS setting, and usually only one in all.
 _POOLS = 4
 _NO_SOCKS = (
     "proxies (or ALL_PROXY, HTTPS_PROXY, HTTP_PROXY): a SOCKS proxy needs a package that is not installed: "
@@ -38,12 +38,12 @@ _NO_SOCKS = (
 class Adapter(requests.adapters.HTTPAdapter):
     """requests' adapter over our own pools, with one TLS context made beforehand.
 
-    Tools that patch a step of requests' own `send`, or of urllib3's, see every request: then none takes the fast path.
+    If a tool has patched a step of requests' `send`, or of urllib3's, no request takes the fast path: it sees them all.
     `context` was made from `verify` and `cert`. A request sent with other values, by the session's owner or by another
     connection, uses a context made from those.
     """
 
-    #: What a copy is made from.
+    #: The attributes that a copy or pickle is made from.
     __attrs__ = [*requests.adapters.HTTPAdapter.__attrs__, "_times", "_made_of", "_size"]  # noqa: RUF012
 
     def __init__(
@@ -120,11 +120,11 @@ class Adapter(requests.adapters.HTTPAdapter):
         own = (verify, cert) == self._made_of
         context = self._context if own else shared_context(verify, cert)
         if proxies and (proxy := requests.utils.select_proxy(url, proxies)):
-            # The client certificate is for the server alone.
+            # The client certificate is only for the server.
             for_proxy = self._context_for_proxies if own else shared_context(verify)
             return self._proxied_pool(url, proxy, context, for_proxy)
         end = url.find("/", 8)
-        if not own or end < 0:  # without a path, for an auth object may have written the URL
+        if not own or end < 0:  # an auth object may have set a URL without a path
             return self._find_pool(self.poolmanager, url, context)
         origin = url[:end]
         pool = self._pools.get(origin)

@@ -38,7 +38,7 @@ from sleepwalker.transport.outgoing import OutgoingRequest, first_hop
 from sleepwalker.transport.redirects import MAX_REDIRECTS, Hop, after_redirect, is_redirect, next_hop
 from sleepwalker.transport.url import Origin, safe_path
 
-#: Bytes read at a time from a longer body. Memory for all of it would be allocated on the server's word alone.
+#: Bytes read at a time from a longer body. One read would allocate as much memory as the server announces.
 _AT_ONCE = 1 << 20
 #: Bytes kept of an error's body: more than a useful one has, and quick to parse as JSON.
 _OF_AN_ERROR = 1 << 20
@@ -49,7 +49,7 @@ class Session(Protocol):
 
     @property
     def cookies(self) -> Any:
-        """What redirects are sent with."""
+        """The cookies that redirects are sent with."""
 
     @property
     def send(self) -> Callable[..., requests.Response]:
@@ -65,8 +65,8 @@ class Sender:
     settings: dict[str, Any]
     """Further arguments of `Session.send`: verify, cert, proxies."""
     elsewhere: Callable[[str], tuple[Session, dict[str, Any]]] | None
-    """For the URL of a redirect: a session without cookies and credentials, and its settings. None where redirects are
-    not followed here, but by a session above."""
+    """Returns, for the URL of a redirect to another origin, a session without cookies and credentials, and its
+    settings. None if redirects are followed by a session above, not here."""
     clock: Clock
     check_headers: Checked
     """Refuses headers that cannot be sent."""
@@ -80,9 +80,9 @@ def attempt(
     read: float,
     deadline: AttemptDeadline | None = None,
 ) -> Outcome:
-    """Send once and wait for the whole response (for its head, where it is streamed). Errors are in the outcome.
+    """Send once and wait for the whole response (for its head, if it is streamed). Errors are in the outcome.
 
-    `connect` and `read` are in seconds. `deadline` is given where the attempt can be cancelled; else it is made here.
+    `connect` and `read` are in seconds. `deadline` is given if the attempt can be cancelled; else it is made here.
     KeyboardInterrupt and SystemExit are raised.
     """
     clock, handled = sender.clock, sys.exception()
@@ -124,7 +124,7 @@ def attempt(
     try:
         return after_redirect(outcome, hop) if hop.moved else outcome
     finally:
-        del outcome  # an error of ours has this frame in its traceback, and would be a cycle
+        del outcome  # its error's traceback refers to this frame: a cycle
 
 
 def discard(response: Any) -> None:
@@ -136,7 +136,7 @@ def discard(response: Any) -> None:
 def _exchanged(
     sender: Sender, outgoing: OutgoingRequest, hop: Hop, deadline: AttemptDeadline, timeout: tuple[float, float]
 ) -> requests.Response:
-    """The response, with its body read where it is not streamed."""
+    """The response, with its body read unless it is streamed."""
     response = _follow(sender, outgoing, hop, deadline, timeout)
     _receive(response, outgoing, deadline, hop.target)
     return response
@@ -170,13 +170,13 @@ def _follow(
             deadline.hook_phase = "over"
             deadline.phase = "body"
             if elsewhere is None or not is_redirect(response):
-                if history:  # else it may have one of its auth object's making
+                if history:  # else its auth object may have set one
                     response.history = history
                 return response
             _turn(sender, outgoing, hop, deadline, response, len(history))
             history.append(response)
     except RedirectError as error:
-        if not error.attempts:  # else of another call, which the auth object made
+        if not error.attempts:  # else it is the error of another call, which the auth object made
             if error.response is None and history:
                 error.response = history.pop()
             if error.response is not None:
@@ -229,7 +229,7 @@ def _receive(response: requests.Response, outgoing: OutgoingRequest, deadline: A
 
 
 def _read_error(response: requests.Response, origin: str, *, limit: int | None) -> None:
-    """Read an error's body; as it came, and marked, where it is not what its Content-Encoding says."""
+    """Read an error's body. If it cannot be decoded, keep it as it came, and set `undecoded`."""
     raw = response.raw
     if type(raw) is not EncodedResponse or loaded_body(response) is not None:
         _read(response, origin, limit=limit, truncate=True)
@@ -257,7 +257,7 @@ def _read(response: requests.Response, origin: str, *, limit: int | None, trunca
         short = length <= _AT_ONCE
         set_body(response, read_all(raw) if short else b"".join(iter(partial(raw.read, _AT_ONCE), b"")))
         return
-    refused = length is not None and not truncate  # by what is announced, before it is read
+    refused = length is not None and not truncate  # by its announced length, before it is read
     chunks, whole = ([], False) if refused else read_chunks(response, limit)
     if not whole and not truncate:
         where = f"{origin}{safe_path(response.url or '')}"

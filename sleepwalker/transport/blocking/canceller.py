@@ -35,7 +35,7 @@ class Canceller:
             before.close()
 
     def detach(self, owner: object = None) -> bool:
-        """Release the socket, if `owner` attached it or is None, before others use it. True if it was shut down."""
+        """Release the socket before others use it, if `owner` attached it or is None. True if it was cancelled."""
         with self._lock:
             if owner is not None and owner is not self._owner:
                 return False

@@ -50,7 +50,7 @@ class ConnectionQueue:
         self.closed = False
         self._lock = threading.RLock()
         self._idle: list[Any] = []  # sorted by `taken_at`
-        self._old = 0  # its first items known to be idle for longer than `_RECENT`; too few does no harm
+        self._old = 0  # how many of the first are known to be idle for longer than `_RECENT`; too low does no harm
         self._hedge_lost_at = -math.inf  # `taken_at` of the latest one that lost to a hedge attempt
         self._members: set[weakref.ref[Any]] = set()
         self._waiting: list[Any] = []
@@ -60,7 +60,7 @@ class ConnectionQueue:
         return max(0, self.maxsize - len(self._members) + len(self._idle))
 
     def take(self, deadline: AttemptDeadline | None, now: float) -> Any:
-        """An idle connection for this attempt, which may be expired; None where there is none, or others wait."""
+        """Take an idle connection for this attempt. It may be expired. None if none fits, or if others wait."""
         holder: object
         if deadline is None:
             holder, proven_since = threading.get_ident(), -math.inf
@@ -96,7 +96,7 @@ class ConnectionQueue:
         return conn
 
     def admit(self, conn: Any, deadline: AttemptDeadline | None) -> Any:
-        """Give a new connection a place, even where there is no room."""
+        """Give a new connection a place, even if there is no room."""
         conn.holder, _ = self._holder_of(deadline)
         conn.taken_at = _now()
         self._members.add(weakref.ref(conn, self._members.discard))
@@ -117,17 +117,17 @@ class ConnectionQueue:
             self._wake()  # the next waiter, since this one may have been woken unnoticed
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """urllib3's call: an idle connection that is usable. With `block`, None where there is none.
+        """urllib3's call: an idle connection that is usable. With `block`, None if there is none.
 
         (urllib3 makes a new connection then, which waits for a place.)
         """
-        conn = self.get_usable(None if self.closed else current_deadline())  # to close the pool, all are taken
+        conn = self.get_usable(None if self.closed else current_deadline())  # urllib3 closes a pool by taking all
         if conn is None and not block:
             raise queue.Empty
         return conn
 
     def get_usable(self, deadline: AttemptDeadline | None) -> Any:
-        """An idle connection that is usable; None where there is none."""
+        """An idle connection that is usable; None if there is none."""
         while (conn := self.take(deadline, now := _now())) is not None and not conn.is_usable(now):
             self.drop(conn)
         return conn
@@ -180,10 +180,10 @@ class ConnectionQueue:
             self.drop(conn)
 
     def note_hedge_loss(self, taken_at: float) -> None:
-        """A reused connection, taken at `taken_at`, lost to a hedge attempt.
+        """Note that a reused connection, taken at `taken_at`, lost to a hedge attempt.
 
         Once may be chance, or one slow machine of several. But after a failover all idle sockets are dead. So if it
-        happens again, and no socket of that age has responded since the first time, those idle since then are suspect.
+        happens again, and no socket from before the first loss has responded since, those idle since then are suspect.
         """
         earlier = self._hedge_lost_at
         if taken_at == earlier:
@@ -225,7 +225,7 @@ class ConnectionQueue:
         return deadline, deadline.proven_since
 
     def _claim(self, make: Callable[[], Any], deadline: AttemptDeadline | None) -> Any:
-        """A connection for the first waiter; None where there is none yet."""
+        """A connection for the first waiter; None if there is none yet."""
         holder, proven_since = self._holder_of(deadline)
         now = _now()
         with self._lock:
@@ -245,7 +245,7 @@ class ConnectionQueue:
         return self.admit(make(), deadline)
 
     def _find_locked(self, deadline: AttemptDeadline | None, proven_since: float, now: float) -> Any:
-        """The idle connection to take: the first of the recent ones, else the one used last; None where none fits."""
+        """The idle connection to take: the first of the recent ones, else the one used last; None if none fits."""
         avoid = () if deadline is None else deadline.avoid
         recent, suspect_before = now - _RECENT, self.suspect_before
         all_old = True

@@ -19,7 +19,7 @@ from sleepwalker.transport.blocking.canceller import Canceller
 from sleepwalker.transport.error_context import Phase
 
 T = TypeVar("T")
-#: Seconds that each read of a stream waits at least: bytes that have arrived are found.
+#: The fewest seconds that a read of a stream waits, so that it finds bytes that have arrived.
 _GLANCE = 0.001
 
 
@@ -69,8 +69,8 @@ class AttemptDeadline:
         self._read = read
         self._ends_at: float | None = ends_at
         self._connect_by = ends_at
-        # Of the present read of a stream: when it ends, and since when nothing has arrived; and how long the one before
-        # had waited in vain when it ended.
+        # Of a stream: when the present read must end, when bytes arrived last, and how long nothing had arrived when
+        # the read before ran out of time.
         self._read_by: float | None = None
         self._heard_at = self._silent = 0.0
         self.phase: Phase | None = None
@@ -80,7 +80,7 @@ class AttemptDeadline:
         self.hook_phase: Phase | Literal["over"] | None = "over"
         """The phase in which the response hooks began; "over" where none runs."""
         self.hook_taken_at = 0.0
-        """When the latest socket had been taken by then: hooks may send again, as Digest does."""
+        """`taken_at` as the response hooks began: hooks may send again, as Digest does."""
         self.deadline_hit = False
         """Whether the attempt's deadline was the shortest limit, rather than `connect` or `read`."""
         self.canceller = canceller
@@ -102,14 +102,14 @@ class AttemptDeadline:
         self.avoid: tuple[Peer, ...] = ()
         """The other ends of the earlier attempts' sockets, which this attempt avoids."""
         self.broke = False
-        """Whether a body has ended, well or not, or failed to come, while response hooks run."""
+        """Whether a body ended (well or not) or could not be read since the response hooks began."""
         self.fast = False
         """Whether requests may take the fast path."""
         self.failures = SERVER_FAILURES
         """The statuses that count as failures of the host: a socket that brought one is not reused."""
 
     def cancel(self) -> None:
-        """Leave no time from now on, and end the current wait. From any thread, for an attempt with a canceller."""
+        """Leave no time from now on and, with a canceller, end the current wait. Any thread may call it."""
         if self.reused is not None and self.phase in ("send", "head"):
             self.reused.note_hedge_loss(self.taken_at)
         self._ends_at = -math.inf
@@ -127,7 +127,7 @@ class AttemptDeadline:
         if response is not None:
             with contextlib.suppress(Exception):
                 response.close()
-                if hasattr(response, "release_conn"):  # urllib3's, before requests made its own of it
+                if hasattr(response, "release_conn"):  # urllib3's response, before requests wraps it
                     response.release_conn()
         for queue in self.queues:
             queue.drop_taken(self)
@@ -155,9 +155,9 @@ class AttemptDeadline:
         self._ends_at = body_ends_at
 
     def begin_read(self, in_time: bool) -> None:
-        """A stream is read: `in_time` where all that is read until `end_read` takes `read` seconds at most.
+        """A read of a stream begins. With `in_time` it may take `read` seconds at most until `end_read`.
 
-        TimeoutError where the time for the whole body is over.
+        TimeoutError if the time for the whole body is over.
         """
         self.remaining()
         if in_time:
@@ -176,7 +176,7 @@ class AttemptDeadline:
 
     @property
     def in_read(self) -> bool:
-        """Whether a read of a stream is under way that ends in time, with what has arrived."""
+        """Whether a read of a stream is under way that ends after `read` seconds with what has arrived."""
         return self._read_by is not None
 
     @property
@@ -186,11 +186,11 @@ class AttemptDeadline:
 
     @property
     def in_hook(self) -> bool:
-        """Whether the caller's response hooks run, and no socket of ours has to do with what they raise."""
+        """Whether the caller's response hooks are running, and none of our sockets caused what they raise."""
         return self.hook_phase == self.phase and self.hook_taken_at == self.taken_at and not self.broke
 
     def remaining(self) -> float:
-        """Seconds left for the next step; TimeoutError where there are none."""
+        """Seconds left for the next step; TimeoutError if there are none."""
         now = self._clock.monotonic()
         overall = None if self._ends_at is None else self._ends_at - now
         if self.phase in ("connect", "tls"):
@@ -217,7 +217,7 @@ _current = _Current()
 
 
 def current_deadline() -> AttemptDeadline | None:
-    """The deadline of this thread's attempt; None where the session is used by hand."""
+    """The deadline of this thread's attempt; None if the session is used by hand."""
     return _current.deadline
 
 

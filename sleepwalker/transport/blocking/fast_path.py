@@ -1,7 +1,7 @@
 """The fast path: a plain request on an open socket is sent with one call, and its head is read with one.
 
-urllib3 and http.client build a request in a hundred steps, and for most requests most steps do nothing. Where that
-holds for all of them, `Adapter.send` sends the same bytes from here and makes the same `HTTPResponse` from the
+urllib3 and http.client build a request in a hundred steps, and for most requests most steps do nothing. For such a
+request, `Adapter.send` sends the same bytes from here and makes the same `HTTPResponse` from the
 response. Everything else takes the ordinary path, the libraries' own code: the first request on a socket, a proxy, a
 body that is not bytes, an unusual header, a step that a tool has patched. Tests compare the two paths byte by byte;
 each process does so, too, before it uses the fast path (`rehearsal`).
@@ -113,12 +113,12 @@ def is_unpatched() -> bool:
 def send(
     pool: Any, method: str, url: str, body: Any, headers: Any, retries: Any, deadline: AttemptDeadline
 ) -> HTTPResponse | None:
-    """The response; None, with nothing sent, where the request needs the ordinary path.
+    """Send the request and return its response; None, with nothing sent, if it needs the ordinary path.
 
     Raises what urllib3 raises.
     """
     if type(retries) is not Retry or retries.total or retries.status_forcelist or retries.read is not False:
-        return None  # the adapter was told that urllib3 retries by itself, or how in its owner's way
+        return None  # the adapter's owner has urllib3 retry by itself, or set how
     data = request_bytes(method, url, headers, body, pool.host_field)
     if data is None:
         return None
@@ -127,7 +127,7 @@ def send(
 
 
 def request_bytes(method: str, target: str, headers: Any, body: Any, host: str) -> bytes | None:
-    """The request as the ordinary path sends it; None where that path would do more than join the parts.
+    """The request as the ordinary path sends it; None if that path would do more than join the parts.
 
     `host` is the value of the Host header.
     """
@@ -168,7 +168,7 @@ def _learn(names: Any) -> bool:
 def send_and_read_head(
     pool: Any, method: str, path: str, data: bytes, retries: Any, deadline: AttemptDeadline
 ) -> HTTPResponse | None:
-    """Send `data` on an open socket and read the response's head; None, and nothing sent, where none is open.
+    """Send `data` on an open socket and read the response's head; None, with nothing sent, if none is open.
 
     Raises what the ordinary path raises. The socket is closed then, and its place in the pool given back.
     """

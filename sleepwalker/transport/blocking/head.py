@@ -1,8 +1,8 @@
 """The head of a response: read within the attempt's deadline, and parsed without the `email` package.
 
 http.client parses headers with the `email` package, which takes longer than all that sleepwalker adds to a call, and
-stops at the first line that is none: all headers after it would be lost. A head in the usual form is taken apart by one
-expression; any other is read line by line (`framing`).
+stops at the first line that is not a header: all headers after it would be lost. A head in the usual form is parsed
+with one regular expression; any other is read line by line (`framing`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from sleepwalker.transport.framing import (
 )
 from sleepwalker.transport.plain_headers import PlainHeaders
 
-#: Bytes read at a time. Memory for all of a body would be allocated on the server's word alone.
+#: Bytes read at a time. One read of a whole body would allocate as much memory as the server announces.
 _AT_ONCE = 1 << 20
-#: The same where what has arrived is enough.
+#: The same for reads that return what has arrived.
 _ARRIVES = 1 << 16
 
-# A reason or value with other characters is looked at more closely.
+# A head with other characters in its reason or values is read line by line.
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([2-5][0-9][0-9])(?: ([ -~]*))?\r\n").fullmatch
 # Possessive (`++`, `*+`), so there is no backtracking: an odd line at the end costs no more than a plain one.
 _FIELDS = re.compile(r"^([!-9;-~]++):[ \t]*+([^\r\n\0]*+)\r\n", re.MULTILINE).findall
@@ -57,7 +57,7 @@ class BoundedResponse(http.client.HTTPResponse):
     _reader: BoundedReader | None = None
     _fp: Any = None
     in_chunks = False
-    """Whether the body comes in chunks. Only this class sees them; for http.client its end is that of `fp`."""
+    """Whether the body comes in chunks. Only this class sees them: for http.client the body ends where `fp` does."""
     _cut = False
     # http.client's values until the head was read.
     debuglevel = 0
@@ -139,9 +139,9 @@ class BoundedResponse(http.client.HTTPResponse):
         return data
 
     def _read_in_time(self, reader: BoundedReader, amt: int) -> bytes:
-        """Up to `amt` bytes: fewer of chunks, or where the time ends, none at the end of the body.
+        """Up to `amt` bytes. Fewer if the body is chunked or the time ends; none at the end of the body.
 
-        TimeoutError where none arrived in time.
+        TimeoutError if none arrived in time.
         """
         if self._fp is None:
             return b""
@@ -163,7 +163,7 @@ class BoundedResponse(http.client.HTTPResponse):
         return data
 
     def has_more_in_time(self) -> bool:
-        """Wait until more of the body arrives, or its end; False where the time for the present read ends before."""
+        """Wait until more of the body, or its end, arrives. False if the time for the present read ends first."""
         reader = self._reader
         if reader is None or self._fp is None:
             return True
@@ -238,7 +238,7 @@ class BoundedResponse(http.client.HTTPResponse):
             reader.hold()
 
     def _read_framing(self, well_formed: bool = True) -> None:
-        """Where the body ends, and whether the connection may be used again."""
+        """Determine where the body ends, and whether the connection may be used again."""
         fields = self.headers.store
         self.chunk_left = None
         if well_formed and fields is not None and self.version == 11 and "transfer-encoding" not in fields:
@@ -265,7 +265,7 @@ class BoundedResponse(http.client.HTTPResponse):
         self.will_close = doubtful or not well_formed or self._says_close()
 
     def _says_close(self) -> bool:
-        """As in http.client, but a header that occurs twice counts as one."""
+        """Whether the connection ends with this response. As in http.client, but a repeated header counts as one."""
         said = ",".join(self.headers.get_all("connection", ())).lower()
         if self.version == 11 or "close" in said:
             return "close" in said

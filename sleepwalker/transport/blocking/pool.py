@@ -82,7 +82,7 @@ class Pool(urllib3.connectionpool.HTTPConnectionPool):
         return super()._new_conn() if conn is None else conn
 
     def take_open(self, deadline: AttemptDeadline) -> Any:
-        """An open connection for the fast path; None where the request needs the ordinary path."""
+        """An open connection for the fast path; None if the request needs the ordinary path."""
         queue, now = self.pool, _now()
         if queue is None or (conn := queue.take(deadline, now)) is None:
             return None
@@ -131,7 +131,7 @@ class Pool(urllib3.connectionpool.HTTPConnectionPool):
             raise
 
     def _check_returned(self, conn: BoundedConnection) -> None:
-        """Close a connection that must not be reused, and note how long any other one may be."""
+        """Close the connection if it must not be reused; else note until when it may be."""
         now = _now()
         idle_until, old_at = now + self.max_idle, conn.opened_at + self.max_age * conn.age_share
         good_until = idle_until if idle_until < old_at else old_at

@@ -44,7 +44,7 @@ class BoundedReader:
         self.ended = False
         """True once the server closed its side."""
         self.short = False
-        """Whether a read may be shorter where its time ends: `RawReader` then says that there is nothing yet."""
+        """Whether a read may end without data when its time is over: `RawReader.readinto` then returns None."""
 
     def read_into(self, buffer: Any) -> int:
         """Fill some of `buffer`; 0 at the end."""
@@ -64,13 +64,13 @@ class BoundedReader:
             self._deadline.broke = True
             raise
         self._note(count)
-        if count < 0:  # only after `require_close_notify`; raised here, for its context would make it an error of TLS
+        if count < 0:  # only after `require_close_notify`; not in `except`: with that context it would be a TLS error
             raise MalformedResponse(UNANNOUNCED)
         return count
 
     def read_some(self, most: int) -> bytes:
         """Up to `most` bytes; none at the end."""
-        # What is kept for later is short: each step copies it.
+        # Each step copies what is kept for later, so that must be short.
         data = self.ahead or self._receive(max(_USUAL_HEAD, min(most, _AT_ONCE)))
         self.ahead = data[most:]
         return data[:most]
@@ -119,9 +119,9 @@ class BoundedReader:
             lines.append(without_end(line))
 
     def read_head(self) -> str | None:
-        """A head that arrived as a whole, without its empty line; else None, and what arrived stays in `ahead`.
+        """The head without its empty line, if it has arrived as a whole. Else None, and what arrived stays in `ahead`.
 
-        Reads what is in `ahead`, if anything is.
+        Receives, once, only if `ahead` is empty.
         """
         data = self.ahead
         if not data:
@@ -136,7 +136,7 @@ class BoundedReader:
 
     @property
     def in_read(self) -> bool:
-        """Whether a read of a stream's is under way, which is over in time with what has arrived."""
+        """As `AttemptDeadline.in_read`."""
         return self._deadline.in_read
 
     def unread(self, head: str) -> None:
@@ -146,8 +146,8 @@ class BoundedReader:
     def finish(self, buffered: io.BufferedReader) -> None:
         """End a response that was read through `buffered`. If more bytes arrived, or an end, shut the socket down.
 
-        They must not be read as the next response; the pool finds the socket closed. (After TLS has said that it ends,
-        the socket itself may close only later.)
+        They must not be read as the next response; the pool finds the socket closed. (After TLS's close_notify, the
+        socket itself may close only later.)
         """
         self._done = True  # from here on `peek` reads nothing from the socket
         try:
@@ -161,7 +161,7 @@ class BoundedReader:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def require_close_notify(self) -> None:
-        """From here on, the end of a TLS connection must be announced: anybody can end the one below it."""
+        """From here on, a TLS connection must end with close_notify: anyone on the way can end the TCP connection."""
         if hasattr(self._sock, "suppress_ragged_eofs"):
             self._sock.suppress_ragged_eofs = False
 
@@ -192,7 +192,7 @@ class BoundedReader:
         return data
 
     def _note(self, count: int) -> None:
-        """So many bytes arrived; none at the end, and a negative number where that came without close_notify."""
+        """Note that `count` bytes arrived: 0 at the end, -1 at an end without close_notify."""
         self.ended = count == 0
         if count <= 0:
             self._deadline.broke = True
@@ -237,7 +237,7 @@ class ChunkReader(RawReader):
     """The body of a chunked response without its frames (RFC 9112, section 7.1).
 
     http.client and urllib3 each read chunks in their own way, take sizes such as `-5` or `1_0`, and allocate memory for
-    whatever a server announces. So they see none. What has arrived is passed on, many small chunks at once.
+    whatever a server announces. So they see no chunks. What has arrived is passed on, many small chunks at once.
     """
 
     is_over = False
@@ -246,9 +246,9 @@ class ChunkReader(RawReader):
     """Whether a read ends with its chunk."""
     _data = b""
     _at = 0
-    """Where in `_data` the rest begins that was not passed on."""
+    """Where in `_data` the part begins that was not passed on yet."""
     _left = 0
-    """Bytes to come of the present chunk."""
+    """Bytes of the present chunk that were not passed on yet."""
     _next_size = staticmethod(FIRST_SIZE)
     _end = b""
     """The received part of the line end after a chunk."""
@@ -282,7 +282,7 @@ class ChunkReader(RawReader):
         self._data, self._at = data, 0
 
     def _begin_chunk(self, *, wait: bool, apart: bool) -> bool:
-        """Whether the next chunk has begun; False at the end of the body, or where it would have to be waited for."""
+        """Begin the next chunk. False at the end of the body, with `apart`, or if it has to be waited for."""
         if apart or self.is_over:
             return False
         plain = self._next_size(self._data, self._at)
@@ -292,9 +292,9 @@ class ChunkReader(RawReader):
         return wait and self._begin_odd_chunk()
 
     def _begin_odd_chunk(self) -> bool:
-        """The same for one whose size is not here as a whole, has extensions or is 0.
+        """The same for a chunk whose size has not arrived as a whole, has extensions or is 0.
 
-        If it does not come in time, it can be asked for again.
+        After a TimeoutError it can be called again.
         """
         reader = self._reader
         reader.ahead = self._data[self._at :] + reader.ahead

@@ -1,4 +1,4 @@
-"""Redirects as requests' hooks and sessions meet them, before an attempt follows them."""
+"""Handles redirects in requests' hooks and sessions, before an attempt follows them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sleepwalker.transport.redirects import REDIRECTS, is_redirect, target_of
 from sleepwalker.transport.url import Origin
 
 _now = SYSTEM_CLOCK.monotonic
-#: What an attempt passes to `send`. For a request sent by hand meanwhile, requests adds what is missing.
+#: The options that an attempt passes to `send`. A request sent by hand meanwhile may lack some, which requests adds.
 _OPTIONS = frozenset({"allow_redirects", "cert", "proxies", "stream", "timeout", "verify"})
 
 
@@ -51,7 +51,7 @@ class OwnSession(requests.Session):
 
 
 def guard_redirects(prepared: requests.PreparedRequest, origin: Origin) -> None:
-    """Let hooks see each response to `prepared` before `Session.send`, which always prepares the next request.
+    """Add hooks to `prepared` that handle a redirect before `Session.send`, which always prepares the next request.
 
     `Session.send` would read the whole body of a redirect, however long, and fail on a malformed `Location`.
     """
@@ -69,7 +69,7 @@ def note_response(response: requests.Response, **_: Any) -> None:
 
 
 def hold_redirect(origin: Origin, response: requests.Response, **_: Any) -> None:
-    """Read only the start of a redirect's body; RedirectError where its target cannot be followed."""
+    """Read only the start of a redirect's body; RedirectError if its target cannot be followed."""
     if not is_redirect(response):
         return
     deadline = current_deadline()

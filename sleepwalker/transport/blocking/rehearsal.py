@@ -78,7 +78,7 @@ def rehearse(origin: str) -> None:
 
 
 def _difference() -> str | None:
-    """The first difference between the two paths; None where there is none."""
+    """The first difference between the two paths; None if there is none."""
     adapter, session = Adapter(PoolPolicy(), None), OwnSession()
     adapter.poolmanager.pool_classes_by_scheme = {"http": _Pool}
     session.trust_env = False  # or the redirect would have it read the user's netrc file

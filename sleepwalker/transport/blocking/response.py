@@ -20,7 +20,7 @@ _CHUNK = 64 * 1024
 
 
 def read_chunks(response: requests.Response, limit: int | None) -> tuple[list[bytes], bool]:
-    """The body's chunks, and whether they are all of it: past `limit` decoded bytes the response is closed."""
+    """The body's chunks, and whether they are the whole body. Past `limit` decoded bytes the response is closed."""
     known = content_is_known()  # else requests would refuse a body that was already consumed
     pieces = response.iter_content(_CHUNK) if known else response.raw.stream(_CHUNK, decode_content=True)
     chunks: list[bytes] = []
@@ -31,7 +31,7 @@ def read_chunks(response: requests.Response, limit: int | None) -> tuple[list[by
 
 
 def read_raw(response: requests.Response, limit: int | None) -> tuple[bytes, bool]:
-    """The body as it comes, encoded, and whether it is all of it: past `limit` bytes the response is closed."""
+    """The body, still encoded, and whether it is the whole body. Past `limit` bytes the response is closed."""
     chunks: list[bytes] = []
     whole = _collect(chunks, response.raw.stream(_CHUNK, decode_content=False), limit)
     if not whole:
@@ -40,9 +40,9 @@ def read_raw(response: requests.Response, limit: int | None) -> tuple[bytes, boo
 
 
 def decoded_body(raw: HTTPResponse, encoded: bytes, limit: int | None, *, whole: bool) -> bytes | None:
-    """The first `limit` bytes of a decoded body; None where it is not what its Content-Encoding says.
+    """The first `limit` bytes of a decoded body; None if it is not what its Content-Encoding says.
 
-    One that is not `whole` may end anywhere.
+    Unless it is `whole`, it may end anywhere.
     """
     codings = {"Content-Encoding": raw.headers.get("Content-Encoding", "")}
     packed = HTTPResponse(io.BytesIO(encoded), codings, raw.status, preload_content=False)
@@ -57,9 +57,9 @@ def decoded_body(raw: HTTPResponse, encoded: bytes, limit: int | None, *, whole:
 
 
 def _collect(chunks: list[bytes], pieces: Iterable[bytes], limit: int | None) -> bool:
-    """Put the pieces into `chunks`, until they are more than `limit` bytes; whether these are all.
+    """Add the pieces to `chunks` until they have more than `limit` bytes. Returns whether these are all pieces.
 
-    TimeoutError where the attempt has no time left: a thousand bytes may decompress to a gigabyte.
+    TimeoutError if the attempt has no time left: a thousand bytes may decompress to a gigabyte.
     """
     size, deadline = 0, current_deadline()
     for piece in pieces:

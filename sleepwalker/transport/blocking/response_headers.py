@@ -1,4 +1,4 @@
-"""A response's headers in the types of urllib3 and requests, made from a plain head at the cost of one copy."""
+"""urllib3's headers of a response, made from a plain head when they are needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sleepwalker.transport.headers import Fields
 
 
 class LazyHeaders(HTTPHeaderDict):
-    """urllib3's headers of a response, filled when more than a single `get` is needed: requests keeps its own."""
+    """urllib3's headers of a response, filled when more than `get` is needed, which is rare: requests has its own."""
 
     def __init__(self, store: Fields | None = None) -> None:
         self.store = store

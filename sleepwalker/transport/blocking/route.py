@@ -80,7 +80,7 @@ class Route:
                 self.session.mount(prefix, self._adapter)
 
     def make_ready(self, prepared: requests.PreparedRequest) -> None:
-        """Have redirects looked at before requests does."""
+        """Add the hooks that handle redirects before requests does."""
         guard_redirects(prepared, self._origin)
 
     def close(self) -> None:
@@ -106,7 +106,7 @@ class Route:
         self._elsewhere.session = None
 
     def _check_context_arrives(self, session: requests.Session) -> None:
-        """ValueError where the session has an adapter derived from requests' own, which takes no SSLContext.
+        """ValueError if the session has an adapter derived from requests' own, which takes no SSLContext.
 
         It takes True, False or a path, so the context would be lost, and with it a pinned CA or a client certificate.
         Any other adapter (a mock, another library's) is given the context.
@@ -132,8 +132,8 @@ class Route:
 
 
 class _Elsewhere:
-    """Finds the session for a redirect to another origin. It does not refer to the route: a connection that is dropped
-    is freed at once, with its sockets, only where nothing in it refers to itself."""
+    """Finds the session for a redirect to another origin. It does not refer to the route: a dropped connection is freed
+    at once, with its sockets, only if it has no reference cycle."""
 
     def __init__(self, origin: Origin, pool: PoolPolicy, verify: Any, proxies: Proxies) -> None:
         self._origin = origin
@@ -145,7 +145,7 @@ class _Elsewhere:
     def __call__(self, url: str) -> tuple[requests.Session, dict[str, Any]]:
         """A session without cookies, client certificate and credentials, and its settings.
 
-        RedirectError where that origin could not be verified as strictly as our own.
+        RedirectError if that origin could not be verified as strictly as our own.
         """
         verify = self._verify
         if isinstance(verify, ssl.SSLContext):

@@ -34,8 +34,8 @@ from sleepwalker.transport.url import Origin
 
 #: Seconds. A wait that a canceller cannot end (a name look-up) is split into slices of this length.
 SLICE = 0.02
-#: Seconds, a round trip around the world. An address that had less time than this to accept is not noted as failed.
-#: One that failed when it was last tried gets no more than this, as long as there are others.
+#: Seconds: a round trip around the world. An address that had less time than this to accept is not noted as failed.
+#: One that failed the last time gets no more than this, unless it is the last one.
 _PATIENCE = 0.3
 _now, _random = SYSTEM_CLOCK.monotonic, SYSTEM_CLOCK.random
 #: Sockets whose descriptor is their own. One of another type may wrap another socket.
@@ -81,13 +81,13 @@ class BoundedConnection(urllib3.connection.HTTPConnection):
     current_response: Any = None
     """Its latest response, which may be unread, read or closed."""
     needs_close_notify = True
-    """Whether a body that ends with it, over TLS, needs TLS's close_notify."""
+    """Whether a body that ends with the TLS connection needs TLS's close_notify."""
     early: Early | None = None
     """What arrived while the body of the present request was sent."""
     _unwatched = UNWATCHED
     """How many bytes of the present request may yet be sent without looking for a response."""
     _at_once = sys.maxsize
-    """How many bytes a socket takes without waiting until it has sent all of them."""
+    """How many bytes the socket's `send` takes without waiting until all of them are sent."""
     has_unread = False
     """Whether unread bytes wait where looking at the socket does not show them (in the TLS layer)."""
 

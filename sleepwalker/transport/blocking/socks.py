@@ -19,7 +19,7 @@ class _Socket(socks.socksocket):  # type: ignore[misc]
     """PySocks' socket. However slowly the proxy's replies come, they are read within the deadline of the attempt."""
 
     deadline: AttemptDeadline | None = None
-    """Set while the proxy is asked for the way."""
+    """Set while the proxy is asked to connect to the server."""
 
     def recv_into(self, *args: Any, **options: Any) -> int:
         if self.deadline is not None:
@@ -28,7 +28,7 @@ class _Socket(socks.socksocket):  # type: ignore[misc]
 
 
 class BoundedSOCKSConnection(BoundedConnection, SOCKSConnection):
-    """A bounded connection to a SOCKS proxy, with which PySocks speaks."""
+    """A bounded connection through a SOCKS proxy, to which PySocks speaks."""
 
     socket_class = _Socket
     _asked_for = ""
@@ -76,7 +76,7 @@ class BoundedSOCKSTLSConnection(BoundedSOCKSConnection, BoundedTLSConnection):
 
 @functools.lru_cache(maxsize=256)
 def socks_pool_classes(*settings: Any) -> dict[str, type[Pool]]:
-    """Those of `pool_classes`, with the same arguments, with connections through a SOCKS proxy."""
+    """The classes of `pool_classes`, which takes the same arguments, with connections through a SOCKS proxy."""
     plain, secure = pool_classes(*settings).values()
     return {
         "http": type("Pool", (plain,), {"ConnectionCls": BoundedSOCKSConnection}),

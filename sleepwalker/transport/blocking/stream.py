@@ -4,7 +4,7 @@ A streamed body is read in many ways: `iter_content`, `content`, `raw.read`, `ra
 `shutil.copyfileobj(response.raw, file)`. All of them end here, so all have the same bounds and errors.
 
 A read takes `timeout.read` seconds at most, however slowly the bytes come. What has arrived by then is returned, so
-large pieces over a slow link do not fail; where nothing has, it is a timeout. A read of all the rest has no such end,
+large pieces over a slow link do not fail; if nothing has, it is a timeout. A read of all the rest has no such end,
 since it cannot return a part: there `timeout.read` bounds each silence.
 """
 
@@ -28,14 +28,14 @@ from sleepwalker.transport.framing import ClosedByReader
 __all__ = ["ClosedByReader", "StreamedResponse", "begin_stream", "watch_stream"]
 
 T = TypeVar("T")
-#: Bytes of a chunk that are handed over as one piece. Memory for a longer one would be allocated on the server's word.
+#: The most bytes of a chunk that are returned as one piece, however long a chunk the server announces.
 _LONGEST_CHUNK = 1 << 20
-#: Bytes read at a time where the caller does not say how many.
+#: Bytes read at a time if the caller does not say how many.
 _AT_ONCE = 1 << 16
 
 
 class StreamedResponse(EncodedResponse):
-    """Made by changing the class of a response once its head is there."""
+    """A response whose body is streamed; made by changing the class of a response once its head has arrived."""
 
     deadline: AttemptDeadline
     on_break: OnBreak | None = None
@@ -43,18 +43,18 @@ class StreamedResponse(EncodedResponse):
     """Whether a read is under way. urllib3's methods use each other."""
     _broken = False
     _given_up = False
-    """Whether it was closed before its end, or a read was interrupted: then an error is the doing of its reader."""
+    """Whether it was closed before its end, or a read was interrupted: then its reader caused any error."""
     _left: bytearray | None = None
     """What `read` decoded and has not returned yet."""
 
     def read(self, amt: int | None = None, decode_content: bool | None = None, cache_content: bool = False) -> bytes:
-        """Up to `amt` bytes, or all the rest. Fewer at the end of the body, or where the time for a read ends."""
+        """Up to `amt` bytes, or all the rest. Fewer at the end of the body, or if the time for a read ends."""
         whole = amt is None or amt < 0
         if not self._reading:
             if whole:
                 return self._act(False, self._read_rest, decode_content, cache_content)
             return self._act(True, self._read_up_to, amt, decode_content)
-        if self._decodes(decode_content):  # as urllib3 began to
+        if self._decodes(decode_content):  # urllib3 has begun to, and goes on
             return super().read(amt, decode_content, cache_content)
         if not whole:
             return super().read(amt, False)
@@ -69,7 +69,7 @@ class StreamedResponse(EncodedResponse):
         return self._act(True, self._read_next, amt, decode_content)
 
     def stream(self, amt: int | None = _AT_ONCE, decode_content: bool | None = None) -> Iterator[bytes]:  # type: ignore[override]
-        """Pieces of up to `amt` bytes, of a chunked body as they arrive. With None each chunk by itself."""
+        """The body in pieces of up to `amt` bytes; a chunked one as it arrives, with None chunk by chunk."""
         if amt is None and (bounded := self._bounded) is not None:
             bounded.keep_chunks_apart()
         pieces = super().stream(amt, decode_content)
@@ -93,7 +93,7 @@ class StreamedResponse(EncodedResponse):
 
     @property
     def _bounded(self) -> BoundedResponse | None:
-        """What reads from the socket; None where that is not ours."""
+        """What reads from the socket; None if that is not ours."""
         original = getattr(self, "_original_response", None)
         return original if isinstance(original, BoundedResponse) else None
 
@@ -101,7 +101,7 @@ class StreamedResponse(EncodedResponse):
         return (self.decode_content if wanted is None else wanted) and self._known_links() != []
 
     def _act(self, in_time: bool, act: Callable[..., T], *args: Any) -> T:
-        """What `act(*args)` returns, which reads. `in_time` where the read ends as its time does."""
+        """Call `act(*args)`, which reads, and return its result. With `in_time` the read ends when its time does."""
         broken: BaseException | None = None
         handled = sys.exception()
         self._reading = True
@@ -150,7 +150,7 @@ class StreamedResponse(EncodedResponse):
         return self._read_plain(amt, lambda: not self.in_chunks)
 
     def _read_plain(self, amt: int, is_enough: Callable[[], bool]) -> bytes:
-        """Up to `amt` bytes, also of several chunks; fewer where the body or the time ends, or it is enough."""
+        """Up to `amt` bytes, also of several chunks; fewer if the body or the time ends, or once `is_enough()`."""
         pieces: list[bytes] = []
         missing = amt
         while missing and (not pieces or self._has_more()) and (data := super().read(missing, False)):

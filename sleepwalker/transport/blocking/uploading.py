@@ -14,7 +14,7 @@ from typing import Any
 
 from sleepwalker.transport.blocking.deadline import AttemptDeadline
 
-#: Bytes of a request that are sent without looking, since the system has room for them.
+#: Bytes of a request that are sent without looking for a response, since the system has room for them.
 UNWATCHED = 16384
 #: Bytes read at once, and written at once over TLS, which sends in records of this size. Given more, Python waits until
 #: all of it is sent.
@@ -27,7 +27,8 @@ _STATUS_END = 12
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError, TimeoutError)
 #: Sockets that can be written to without waiting. What wraps a socket (TLS within the TLS of a proxy) may lose a part.
 _KNOWN_SOCKETS = (socket.socket, ssl.SSLSocket)
-#: Has `close` throw away what was not sent. Otherwise the system would keep it for as long as the server does not read.
+#: SO_LINGER of 0 s: `close` discards what was not sent. Else the system would keep it for as long as the server does
+#: not read.
 _AT_ONCE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 _new_poll: Callable[[], Any] | None = getattr(select, "poll", None)
 
@@ -70,8 +71,8 @@ class Early:
 def send_watching(sock: Any, left: memoryview, early: Early, deadline: AttemptDeadline) -> None:
     """Send all of `left`.
 
-    BrokenPipeError where the server has responded that it does not want it, or has closed the connection: urllib3 and
-    the fast path then read the response.
+    BrokenPipeError if the server has refused it by its response, or has closed the connection: urllib3 and the fast
+    path then read the response.
     """
     ready, waits = _waiter(sock), type(sock) not in _KNOWN_SOCKETS
     size = None if type(sock) is socket.socket else PIECE
@@ -94,7 +95,7 @@ def send_watching(sock: Any, left: memoryview, early: Early, deadline: AttemptDe
 
 
 def _refused(sock: Any, early: Early, deadline: AttemptDeadline) -> bool:
-    """Read what has arrived. Whether the server does not want the rest of the body, or has closed its side."""
+    """Read what has arrived. True if the server refuses the rest of the body, or has closed its side."""
     sock.settimeout(0)
     while early.watching:
         deadline.remaining()  # interim responses may arrive without end
@@ -108,7 +109,10 @@ def _refused(sock: Any, early: Early, deadline: AttemptDeadline) -> bool:
 
 
 def _waiter(sock: Any) -> Callable[[float], tuple[bool, bool]]:
-    """What waits so many seconds and says whether the socket can be read from and written to. Raises TimeoutError."""
+    """Return a function that waits some seconds for the socket, and returns whether it can be read and written.
+
+    That function raises TimeoutError if neither is possible in time.
+    """
 
     def by_poll(seconds: float) -> tuple[bool, bool]:
         found = poll.poll(seconds * 1000)
