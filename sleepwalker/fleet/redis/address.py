@@ -90,7 +90,7 @@ def read(url: str) -> Address:
 
 
 def _split(url: str) -> tuple[SplitResult | None, str]:
-    """The parts of the URL; or None, and what is wrong. It raises nothing, because urllib's own error quotes the URL."""
+    """The parts of the URL; or None, and what is wrong. It raises nothing: urllib's own error quotes the URL."""
     known = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
     try:
         parts = urlsplit(url)
