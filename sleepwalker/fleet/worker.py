@@ -77,7 +77,7 @@ class Worker:
     """The reports in the current sync."""
     _granted: list[str] = field(default_factory=list)
     _unseen: set[str] | None = None
-    """While everything is heard anew: the hosts that were not in it yet."""
+    """While everything is heard again: the hosts that it has not covered yet."""
     _offset: float = 0.0
     """The store's clock minus the worker's, as of the last answer."""
     _synced_at: float = -math.inf
