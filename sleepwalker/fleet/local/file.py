@@ -52,7 +52,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _MOST_DRIFT = 60.0
 _NO_CLOCK = ("", 0.0)
 
-#: How many connections this process has to each file, and the lock for opening one.
+#: How many connections this process has to each file, and the lock for this table.
 _open_here: Counter[Identity] = Counter()
 _opening = threading.Lock()
 
@@ -141,9 +141,9 @@ def renew_after_fork() -> None:
 
 
 def _connect(path: Path, which: Identity) -> sqlite3.Connection:
-    # Before SQLite opens it, because SQLite takes a `-wal` beside the file for a part of it, even if another file was
-    # put in its place. Not if this process has it open: closing any descriptor of a file releases all locks that the
-    # process has on it.
+    # Before SQLite opens it, because SQLite would write a `-wal` that lies beside it into whatever file was put in its
+    # place. Not if this process has it open: closing any descriptor of a file releases all locks that the process has
+    # on it.
     if not _open_here[which]:
         _check_content(path)
     # `rw`: SQLite must not create the file, because everyone might be able to read it.
@@ -230,7 +230,7 @@ def _make(path: Path) -> None:
             raise BeingMade(f"{path} is being created by another process") from None
         if look(path) is not None:
             return
-        # These are left over if only the main file was deleted. With them, old data would show up in the new file.
+        # Left over if only the main file was deleted. Processes that still have that one open would be heard here.
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         # Under another name first: once it has its final name, another thread may have it open, and closing our

@@ -9,7 +9,7 @@ from sleepwalker.fleet.store import KEPT_FOR
 
 __all__ = ["LAYOUT", "SCHEMA", "begin_anew"]
 
-#: The version of the tables. A file with another number belongs to another release.
+#: The version of the tables. This release cannot use a file with another one.
 LAYOUT = 1
 
 SCHEMA = """

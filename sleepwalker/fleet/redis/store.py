@@ -109,7 +109,7 @@ class RedisStore:
 
     @without_locals
     def overview(self) -> Overview:
-        """Takes two or more round trips, so that no long step blocks the server."""
+        """Takes several round trips if hosts are in trouble, so that no long step blocks the server."""
         seen = self._read(packing.overview, self._run([b"overview"]))
         if not seen.tallies:
             return seen
