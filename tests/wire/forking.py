@@ -7,6 +7,7 @@ is started imports all that it needs, which takes half a second of CPU. One that
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 
 class Fork:
@@ -30,16 +31,24 @@ class Fork:
         os.close(its_input)
         os.close(its_output)
         self.stdin, self.stdout = os.fdopen(to_it, "w", encoding="utf-8"), os.fdopen(from_it, encoding="utf-8")
-        self._status: int | None = None
+        self.returncode: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stdin.close()
+        self.stdout.close()
+        self.wait()
 
     def terminate(self) -> None:
-        if self._status is None:
+        if self.returncode is None:
             os.kill(self._pid, signal.SIGTERM)
 
     def wait(self, timeout: float | None = None) -> int:
-        if self._status is None:
-            self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        return self._status
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        return self.returncode
 
 
 def _be(module: str, its_input: int, its_output: int) -> None:
@@ -72,8 +81,20 @@ def _start(command: list[str], **options: Any) -> Any:
     return subprocess.Popen(command, **options)
 
 
+def outages(lanes: int, jobs: list[tuple[dict[str, Any], str]]) -> None:
+    """Print what the runs of `benchmarks.outage` found, each in a fork."""
+    command: Any = importlib.import_module("benchmarks.outage.command")
+    read = importlib.import_module("benchmarks.outage.scenario").from_dict
+    importlib.import_module("benchmarks.outage.job")
+    command.subprocess = SimpleNamespace(Popen=lambda command, **_: Fork(command[-1]), PIPE=subprocess.PIPE)
+    print(json.dumps(command.run_jobs([(read(scenario), client) for scenario, client in jobs], lanes)))
+
+
 def main() -> int:
     sys.path[0] = str(Path(__file__).parents[2])
+    if sys.argv[1] == "outages":
+        outages(*json.loads(sys.argv[2]))
+        return 0
     children: Any = importlib.import_module("benchmarks.children")
     children.subprocess = SimpleNamespace(Popen=_start, PIPE=subprocess.PIPE)
     return int(importlib.import_module(f"{sys.argv[1]}.command").main(sys.argv[2:]))
