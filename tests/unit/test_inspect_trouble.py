@@ -493,6 +493,14 @@ def test_refused_calls_that_one_line_stands_for_are_all_counted_and_when_they_we
     assert not facts.sampled, "the count of refused calls is exact"
 
 
+def test_calls_that_were_refused_in_the_millisecond_of_the_opening_are_not_before_it(made: Made) -> None:
+    """Timestamps are cut to milliseconds, and `ago` is not: with all its digits, these calls came 0.2 ms too early."""
+    lines = [*steady(until=100), *broken(100.863), rejected(100.863), *recovered(102.646, 100.863)]
+    lines += [rejected(102.646, count=4, ago=1.7832), *(answered(at) for at in range(103, 200))]
+    report = made(*lines)
+    assert [(one.begin, one.refused) for one in report.episodes] == [(NOON + 100.863, 5)]
+
+
 def test_retries_are_exact_where_answered_calls_are_sampled(made: Made) -> None:
     """Of ten calls that a retry saved, the log has one or none."""
     lines = []
