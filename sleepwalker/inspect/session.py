@@ -82,6 +82,7 @@ class Session:
         self._places: dict[int, int] = {}
         """The line numbers of the first misdated events, by their rows in the table."""
         self._kind: columns.Kind | None = None
+        self._writable = True
         self._events: frozenset[str] = frozenset()
 
     def __enter__(self) -> Self:
@@ -228,7 +229,7 @@ class Session:
     # -- asking ----------------------------------------------------------------------------------
 
     def use(self, chosen: Filter) -> Filter:
-        """Include only these events from now on. Returns the filter, with `also` filled in."""
+        """Include only these of the events loaded so far. Returns the filter, with `also` filled in."""
         kind: columns.Kind = "TABLE" if self._one("SELECT count(*) FROM log") <= _KEPT else "VIEW"
         if self._kind not in (None, kind):
             self._run("DROP TABLE calls; DROP TABLE everything")  # a log that is followed has grown
@@ -277,10 +278,8 @@ class Session:
         """
         if not _is_text(statement):
             raise InspectError("the query is not UTF-8")
-        if self._kind is None:
-            self.use(Filter())
-        for needed in (*columns.more_views(), "CHECKPOINT"):
-            self._run(needed)
+        if self._writable:
+            self._prepare_to_be_asked()
         self._conn.close()
         self._conn = self._connect(read_only=True)
         try:
@@ -293,6 +292,14 @@ class Session:
             if "pytz" in str(error):  # not a dependency: only DuckDB before 2.0.1 needs it, for this alone
                 raise InspectError("times with a zone cannot be shown: cast them, as in now()::TIMESTAMP") from None
             raise InspectError(str(error).strip()) from None
+
+    def _prepare_to_be_asked(self) -> None:
+        """Create the remaining views, and write everything to the database's file."""
+        if self._kind is None:
+            self.use(Filter())
+        for statement in (*columns.more_views(), "CHECKPOINT"):
+            self._run(statement)
+        self._writable = False
 
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         conn: duckdb.DuckDBPyConnection = self._duckdb.connect(

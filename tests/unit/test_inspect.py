@@ -74,14 +74,11 @@ def test_counts_are_those_that_the_traffic_had(tmp_path: Path, seed: int) -> Non
         assert (facts.state == "broken") == (host in truth.broken_at_end)
     assert report.retries.saved_by == dict(truth.saved_by)
     assert report.rejections == {"breaker": truth.rejected.total()}
-    errors: dict[str, int] = {}
+    question = "SELECT coalesce(error, status::VARCHAR), count(*) FROM attempts WHERE failed GROUP BY 1"
     with Session() as session:
         session.load(session.find([str(path)], BytesIO()))
-        for error, count in session.rows(
-            "SELECT coalesce(error, status::VARCHAR), count(*) FROM attempts WHERE failed GROUP BY 1"
-        ):
-            errors[error] = count
-    assert errors == dict(truth.errors)
+        with session.ask(question) as answer:
+            assert dict(answer.rows()) == truth.errors
     everyone = report.series[0]
     assert sum(everyone.answered) == truth.answered.total()
     assert sum(everyone.failed) + sum(everyone.rejected) == truth.failed.total()
@@ -105,13 +102,19 @@ def test_a_long_log_is_judged_as_a_short_one(tmp_path: Path, monkeypatch: pytest
     assert document(report_on(path, chosen=Filter(hosts=("example",)))) == short
 
 
-def test_what_is_loaded_after_a_question_counts_in_the_next(log: Log) -> None:
+def test_what_is_loaded_after_a_question_counts_when_the_filter_is_set_again(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Session() as session:
         session.load(session.find([str(log(answered(1), answered(2), name="1.jsonl"))], BytesIO()))
         session.use(Filter(since=NOON + 2))
         assert session.rows("SELECT count(*) FROM calls") == [(1,)]
         session.load(session.find([str(log(answered(1), answered(3), name="2.jsonl"))], BytesIO()))
-        assert session.rows("SELECT count(*) FROM calls") == [(2,)], "and the filter stays"
+        session.use(Filter(since=NOON + 2))
+        assert session.rows("SELECT count(*) FROM calls") == [(2,)]
+        monkeypatch.setattr("sleepwalker.inspect.session._KEPT", 3)
+        session.use(Filter(since=NOON + 3))
+        assert session.rows("SELECT count(*) FROM calls") == [(1,)], "also if it has too many lines now to be copied"
 
 
 def test_calls_names_and_processes_can_be_asked_for_and_older_lines_have_none(log: Log) -> None:
@@ -125,12 +128,16 @@ def test_calls_names_and_processes_can_be_asked_for_and_older_lines_have_none(lo
     assert [facts.calls for facts in report_on(path).hosts] == [3]
     with Session() as session:
         session.load(session.find([str(path)], BytesIO()))
-        asked = {
-            table: session.rows(f"SELECT call, pid FROM {table} ORDER BY time") for table in ("calls", "transitions")
-        }
-        assert asked == {"calls": [("a-1", 7), ("a-2", 8), (None, None)], "transitions": [("a-1", 7)]}
-        by_name = session.rows("SELECT call, attempt, pid FROM attempts WHERE name = 'billing' ORDER BY attempt")
-        assert by_name == [("a-1", 1, 7), ("a-1", 2, 7)]
+        for question, rows in (
+            ("SELECT call, pid FROM calls ORDER BY time", [("a-1", 7), ("a-2", 8), (None, None)]),
+            ("SELECT call, pid FROM transitions", [("a-1", 7)]),
+            (
+                "SELECT call, attempt, pid FROM attempts WHERE name = 'billing' ORDER BY attempt",
+                [("a-1", 1, 7), ("a-1", 2, 7)],
+            ),
+        ):
+            with session.ask(question) as answer:
+                assert list(answer.rows()) == rows
 
 
 def test_latencies_are_of_the_calls_that_were_sent(log: Log) -> None:
@@ -471,7 +478,8 @@ def test_the_time_is_understood_however_it_is_written(log: Log) -> None:
     path = log(*(json.dumps({**event, **written, "path": str(written)}) for written in ways))
     with Session() as session:
         session.load(session.find([str(path)], BytesIO()))
-        times = dict(session.rows("SELECT path, epoch_us(time) / 1e6 FROM events"))
+        session.use(Filter())
+        times: dict[str, float] = dict(session.rows("SELECT path, epoch_us(time) / 1e6 FROM events"))
     assert times == {str(written): NOON for written in ways}
 
 
