@@ -175,7 +175,7 @@ def _places(path: Path) -> Mapping[str, Place]:
     try:
         text = files.read_regular(path, MOST_BYTES).decode("utf-8-sig")
         tomllib.loads(text)
-    except (OSError, ValueError, RecursionError):  # the faults tell of that
+    except (OSError, ValueError, RecursionError):  # `Policy.load` has reported that as a fault
         return {}
     return places(text)
 

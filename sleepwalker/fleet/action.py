@@ -11,17 +11,17 @@ from sleepwalker.events import Event
 
 
 class Action(NamedTuple):
-    """The action for a host's record."""
+    """An action for a host's record."""
 
     kind: Literal["broken", "hold", "look", "back", "withdraw"]
     host: str
     until: float = 0.0
-    """For `broken` and `hold`: until when no call probes here, unless told otherwise; on the worker's clock."""
+    """For `broken` and `hold`: until when, by the worker's clock, no call here probes the host, unless granted."""
     cause: str | None = None
 
 
 def done(action: Action, record: Host, now: float) -> Iterable[Event]:
-    """Apply an action to a record; returns the changes."""
+    """Apply an action to a record. Returns the events of its changes."""
     if action.kind == "broken":
         return word.told_broken(record, action.cause, action.until, now)
     if action.kind == "hold":

@@ -32,22 +32,23 @@ from sleepwalker.latch import Latch
 from sleepwalker.process import THIS_PROCESS
 from sleepwalker.transport.url import Origin
 
-#: So many failures in a row are one that lasts: then the worker is alone.
+#: After this many failures in a row, the worker goes on alone.
 _FAILURES = 2
-#: While it is alone it tries again after so many intervals at most.
+#: The most intervals between two tries while it is alone.
 _RETRY = 5.0
-#: So many syncs in a row at most, where there is more to hear or to say than fits into one.
+#: The most syncs in a row, if there is more to hear or to say than fits into one.
 _MOST_SYNCS = 4
-#: A turn takes at most one in so many seconds, and turns are so many apart at most for that.
+#: Turns are this many times as far apart as they take, so that they use a tenth of the time, but at most this many
+#: seconds.
 _SHARE, _LONGEST_TICK = 10, 5.0
-#: A moment by the store's clock is shown as before where it seems to have moved by less than so many seconds.
+#: A time by the store's clock is shown unchanged if it seems to have moved by fewer seconds than this.
 _STEADY = 1.0
-#: Seconds within which workers that are started or forked together begin; and a child that lives no longer is none.
+#: Seconds over which the starts of workers are spread, and seconds after which a forked child becomes a worker.
 _SPREAD, _CHILD = 0.1, 0.3
 
 
 class Client:
-    """A manager's link to its fleet. Thread-safe; only its own thread talks to the store.
+    """A manager's link to its fleet. Thread-safe. Only its own thread talks to the store.
 
     `carry_out` is called for each operator's order from another worker.
     """
@@ -57,14 +58,14 @@ class Client:
     ) -> None:
         self.fleet = fleet
         self._hosts = weakref.ref(hosts)
-        """The table, which has the client: both are gone at once with the last of its managers."""
+        """The table of hosts. It refers to the client, so both go with the last of its managers."""
         self._kept = hosts.kept
         self._clock = hosts.clock
         self._carry_out = carry_out
         self._observe = observe
-        self._store = fleet.opened()  # raises for what cannot be a store
+        self._store = fleet.opened()  # raises for an invalid URL
         self._members: weakref.WeakKeyDictionary[object, Observer] = weakref.WeakKeyDictionary()
-        """The managers that were given the fleet, the first one first."""
+        """The managers that were given the fleet, oldest first."""
         self._closed = False
         self._orders = Orders(_label())
         self._begin()
@@ -81,13 +82,13 @@ class Client:
         """The hosts that count as broken for all, with the cause."""
         self._shown: dict[str, Fellows] = {}
         self._made: deque[tuple[Host, tuple[Event, ...]]] = deque()
-        """Records that were made meanwhile, with what is to be announced of them."""
+        """Records made since the last turn, with the events to announce."""
 
     def start(self, after: float = 0.0) -> None:
-        """Start its thread after so many seconds."""
-        first = after + self._clock.random() * _SPREAD  # so that workers that begin together do not come together
+        """Start its thread, which begins after this many seconds."""
+        first = after + self._clock.random() * _SPREAD  # so that workers started together do not sync together
         run = partial(_run, weakref.ref(self), self._store, self._worker.id, self._stopped, first)
-        with contextlib.suppress(workers.NoThread):  # the interpreter ends, or there are too many: it is alone
+        with contextlib.suppress(workers.NoThread):  # the interpreter exits, or there are too many: it goes on alone
             workers.start(run, "sleepwalker fleet")
 
     def renew_after_fork(self) -> None:
@@ -101,12 +102,12 @@ class Client:
         now = self._clock.monotonic()
         for record in self._kept.now():
             record.fellows = None
-            if record.verdict.word is not None:  # what the parent was told; this worker has heard nothing yet
+            if record.verdict.word is not None:  # the parent heard that; this worker has heard nothing yet
                 self._made.append((record, word.withdrawn(record, now)))
         self.start(_CHILD)
 
     def enter(self, manager: object, observe: Observer) -> None:
-        """Add a manager that was given the fleet. The first existing one gets the fleet's events."""
+        """Add a manager that was given the fleet. The oldest one gets the fleet's events."""
         self._members[manager] = observe
 
     @property
@@ -123,7 +124,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Stop the thread. It withdraws what the others said, and tells the store; nothing waits for it."""
+        """Stop the thread, without waiting. The thread withdraws what the others said, and leaves the store."""
         self._closed = True
         self._stopped.set()
         hosts = self._hosts()
@@ -138,9 +139,9 @@ class Client:
         key: tuple[str, Origin | None, str | None],
         isolation: Isolation | None = None,
     ) -> Callable[[], None]:
-        """A function that orders an operator's action for all workers.
+        """A function that, when called, orders an operator's action for all workers.
 
-        A name that is shown with a mark cannot be ordered, because each process has another mark for it.
+        For a name that is shown with a mark it does nothing, because each process has another mark for that name.
         """
         name, now = isolation_key(*key), self._clock.monotonic()
         if is_marked(name):
@@ -154,7 +155,7 @@ class Client:
         host, now = record.origin, self._clock.monotonic()
         record.fellows = self._shown.get(host)
         events: tuple[Event, ...] = ()
-        if host in self._words:  # the thread may take it away meanwhile: it sees to that
+        if host in self._words:  # if the thread removes it meanwhile, `_take_made` withdraws it
             events = word.told_broken(record, self._words.get(host), now + self._worker.held_for, now)
         if events or record.fellows is not None:
             self._made.append((record, events))
@@ -185,7 +186,7 @@ class Client:
             self._perform(self._worker.decides(self._clock.monotonic()))
         except StoreError as error:
             return self._failed(str(error))
-        except Exception as error:  # noqa: BLE001 - else the thread would end, and the worker be alone for good
+        except Exception as error:  # noqa: BLE001 - else the thread would end, and the worker stay alone
             return self._failed(f"unexpected {type(error).__name__}")
         if not self._joined:
             self._joined, self._since, self._error = True, self._clock.wall(), None
@@ -197,7 +198,7 @@ class Client:
         return max(0.0, self._worker.tick - took)
 
     def _is_idle(self, store: Store) -> bool:
-        """Whether this process is no worker: it forked others, and has asked no host itself, as a server's first."""
+        """Whether this process is no worker: it forked others and has no hosts itself, like a server's main process."""
         idle = forks_made() > self._forks and not self._kept.now()
         if idle and self._joined:
             self._joined, self._since = False, self._clock.wall()
@@ -216,20 +217,20 @@ class Client:
         while self._made:
             record, events = self._made.popleft()
             self._tell(events)
-            # What was said of the host may have been taken back just before the record was there to be found.
+            # The report on the host may have been withdrawn just before the record could be found.
             record.fellows = self._shown.get(record.origin)
             if record.origin not in self._words and record.verdict.word is not None:
                 self._tell(word.withdrawn(record, now))
 
     def _exchange(self, store: Store) -> None:
-        """Tell the store what is new, and hear what is."""
+        """Sync with the store: report what is new here, and hear what is new there."""
         worker, orders = self._worker, self._orders
         heard: Heard | None = None
         for number in range(_MOST_SYNCS):
             now = self._clock.monotonic()
             if not worker.may_sync(now):
                 break
-            # What is heard of a host may ask for a word about it at once.
+            # A report that was just heard may call for one about the same host at once.
             worker.note(self._standings(now, heard), now, others=heard is None)
             orders.take()
             wanted = worker.is_due(now) or orders.waiting
@@ -241,10 +242,10 @@ class Client:
             worker.hears(heard, now)
             for name, order in orders.hears(heard, telling, now):
                 self._tell(self._carry_out(name, order))
-            self._perform(worker.decides(now))  # before how hosts stand here is looked at again
+            self._perform(worker.decides(now))  # before the next look at how hosts stand here
 
     def _standings(self, now: float, heard: Heard | None) -> dict[str, Standing]:
-        """How the hosts stand here that are not healthy, or that others have trouble with; or those just heard of."""
+        """How hosts stand here: those in trouble here or elsewhere, or with `heard`, those that it has reports on."""
         records: dict[str, Host] = {}
         if heard is None:
             records = {
@@ -265,7 +266,7 @@ class Client:
             self.end()
             self._tell((FleetLost(self.fleet.place, service=self.fleet.service, reason=error),))
         pause: float = min(self._worker.tick * 2.0**self._failures, _RETRY * self.fleet.interval)
-        return pause * (1 + self._clock.random()) / 2  # so that workers do not come back together
+        return pause * (1 + self._clock.random()) / 2  # so that workers do not all return at the same time
 
     def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
@@ -273,11 +274,11 @@ class Client:
                 self._tell(done(action, record, self._clock.monotonic()))
 
     def _show(self) -> None:
-        """Have the health of hosts say what the workers find."""
+        """Update what the health of hosts says about the workers' findings."""
         workers_there = self._worker.workers
         now, wall = self._clock.monotonic(), self._clock.wall()
         before, self._words = self._shown, self._worker.words(now)
-        ahead = self._worker.store_now(now) - wall  # the store's clock less ours, as far as it is known
+        ahead = self._worker.store_now(now) - wall  # the store's clock minus ours, as far as it is known
         shown = {}
         for host, (tally, broken) in self._worker.tallies().items():
             since, told = max(0.0, min(wall, tally.since - ahead)), before.get(host)
@@ -314,10 +315,10 @@ def _run(of: weakref.ref[Client], store: Store, worker: str, stopped: Latch, pau
 
 
 def _label() -> str:
-    """How people know this worker: the name of this machine, as it calls itself, and the number of the process."""
+    """This worker's name for people: the machine's host name, and the number of the process."""
     machine = "".join(char for char in socket.gethostname()[:60] if char.isprintable()) or "?"
     return f"{machine} {THIS_PROCESS.pid}"
 
 
 def _nothing() -> None:
-    """What cannot be told."""
+    """An order that cannot be given."""

@@ -1,4 +1,4 @@
-"""What a worker knows of a host that is or was in trouble, and what of that is news for the others."""
+"""What a worker knows about a host that is or was in trouble, and which of that is news for the others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sleepwalker.engine import Standing
 from sleepwalker.fleet.store import View
 from sleepwalker.fleet.verdicts import ACCUSES, Opinion, Tally
 
-#: So many failures in a row, for so many seconds, are worth a word.
+#: This many failures in a row, over this many seconds, are reported.
 RUN, _RUN_LASTED = 3, 0.2
 
 _NOTHING = Tally(0, 0, math.inf, math.inf)
@@ -17,37 +17,37 @@ _NOTHING = Tally(0, 0, math.inf, math.inf)
 
 @dataclass(slots=True)
 class Known:
-    """What is known of a host that is or was in trouble."""
+    """What a worker knows about a host that is or was in trouble."""
 
     tally: Tally = _NOTHING
     verdict: bool = False
-    """Whether the host counts as broken for all, as it was decided here last."""
+    """Whether the host is broken for all, by the last decision here."""
     word: bool = False
-    """Whether that is in force here."""
+    """Whether that was applied to the host's record here."""
     knows_better: bool = False
     """Whether the host answers this worker, whatever others say."""
     returned: bool = False
-    """Whether it has come back since, and that has not been decided here yet."""
+    """Whether it has come back, which `decides` has not handled yet."""
     here: bool = False
     """Whether this worker has a record of the host."""
     said: Opinion | None = None
     trouble: tuple[int, float] = (0, math.inf)
-    """The round and the trouble, by its begin, of which that was said."""
+    """The round, and the begin of the trouble, that `said` is about."""
     bad_since: float | None = None
-    """Since when the host is broken here, or the word is in force; None for neither."""
+    """Since when the host is broken here, or `word` holds; None for neither."""
     failed_looks: int = 0
     answered_at: float | None = None
     look_until: float = -math.inf
-    """Until then this worker may look, since it was given leave."""
+    """Until then this worker may probe the host: the store granted it."""
     answers_until: float = -math.inf
-    """Until then it counts as one that answers some: a look was answered lately."""
+    """Until then the host counts as answering at times: a probe was answered recently."""
     refused: int = 0
     """How many calls the circuit has refused here so far."""
     wanted: float = 0.0
-    """How many calls a second it refuses, lately; infinity where calls wait for it."""
+    """How many calls a second the circuit refused recently; infinity if calls wait for it."""
 
     def has_answered(self, standing: Standing, offset: float) -> bool:
-        """Whether the host has answered this worker since others have trouble with it.
+        """Whether the host has answered this worker since others began to have trouble with it.
 
         `offset` is the store's clock minus the worker's.
         """
@@ -74,7 +74,7 @@ def new_view(known: Known, standing: Standing, offset: float) -> View | None:
         return None if known.said == "failing" else View("failing", current, standing.cause, standing.lasted)
     if not known.tally.accusers or (known.said == "failing" and standing.failing):
         return None
-    # Others have trouble with it: say that it answers here, if it does.
+    # Others have trouble with it. If it answers here, say so.
     fine = standing.run < RUN and known.has_answered(standing, offset)
     if known.said == "failing":
         return View("fine" if fine else None, current)
@@ -82,12 +82,12 @@ def new_view(known: Known, standing: Standing, offset: float) -> View | None:
 
 
 def fails(standing: Standing) -> bool:
-    """Whether the host has answered nothing here for a while."""
+    """Whether all recent attempts here have failed, for a while."""
     return standing.failing and standing.run >= RUN and standing.lasted >= _RUN_LASTED
 
 
 def joined(earlier: View | None, view: View) -> View:
-    """The combined report, if an earlier one was not sent yet."""
+    """The report to send, combined with an earlier one that was not sent yet."""
     if earlier is None or earlier.round != view.round or view.opinion != "broken":
         return view
     answered = not view.failed and (view.answered or (earlier.answered and not earlier.failed))

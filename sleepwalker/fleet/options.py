@@ -10,10 +10,10 @@ from sleepwalker.fleet.stores import DEFAULT_SERVICE, open_store
 from sleepwalker.fleet.verdicts import Quorum
 from sleepwalker.transport.url import shown_number
 
-#: Seconds: shorter would load the store, and longer would be too slow.
+#: Seconds. Shorter intervals would load the store, and longer ones would be too slow.
 _SHORTEST: Final = 0.1
 _LONGEST: Final = 60.0
-#: Intervals in which all others are heard on a host that one finds broken.
+#: Intervals that the others get to report on a host that one worker finds broken.
 _HEARING: Final = 0.3
 
 

@@ -1,4 +1,4 @@
-"""Operators' orders, here and in other workers: which to report, and which to carry out."""
+"""Operators' orders from this worker and others: which to report, and which to carry out."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sleepwalker.fleet.store import RESET_FOR, Heard, Order
 
 
 class _Given(NamedTuple):
-    """An order, here since it was given or heard."""
+    """An order that was given or heard here."""
 
     order: Order
     ends: float = math.inf
     """When it ends, on the monotonic clock."""
 
     def now(self, now: float) -> Order | None:
-        """The order now; None if its time is over."""
+        """The order with the time that is left; None if its time is over."""
         if self.ends <= now:
             return None
         if self.order.kind != "isolate" or self.ends == math.inf:
@@ -28,27 +28,27 @@ class _Given(NamedTuple):
         return replace(self.order, left=self.ends - now)
 
     def is_same(self, order: Order) -> bool:
-        """Whether it is the same order. A flushed store counts from the beginning again."""
+        """Whether it is the same order. The number alone does not tell: a flushed store counts from 1 again."""
         return (self.order.number, self.order.reason, self.order.by) == (order.number, order.reason, order.by)
 
 
 #: A name, and whether it is a reset, which replaces no other order.
 _Place = tuple[str, bool]
-#: What one sync tells.
+#: The orders that one sync reports.
 Telling = dict[_Place, _Given]
 
 
 class Orders:
-    """The orders of one worker. Any thread may call `prepared`; the rest is for the thread that talks to the store."""
+    """The orders of one worker. Any thread may call `prepared`. The rest is for the thread that talks to the store."""
 
     def __init__(self, label: str) -> None:
         self.label = label
-        """The worker's: who gave an order."""
+        """The worker's label, which tells who gave an order."""
         self._given: deque[tuple[str, _Given]] = deque()
-        """What is ordered here, and has not been looked at."""
+        """Orders given here that `take` has not processed yet."""
         self._to_tell: Telling = {}
         self._isolations: dict[str, _Given] = {}
-        """Those through the fleet, by name, with the number that they have in the store."""
+        """The isolations through the fleet, by name, until they are restored."""
 
     def renewed(self, label: str) -> Orders:
         """The orders of a forked child: its hosts are isolated like the parent's, and the parent reports the pending
@@ -58,7 +58,7 @@ class Orders:
         return mine
 
     def prepared(self, name: str, order: Order, now: float) -> Callable[[], None]:
-        """A function that gives the order when called: one step, which no signal handler can interrupt."""
+        """A function that gives the order when called, in one step that no signal handler can interrupt."""
         ends = math.inf if order.left is None else now + order.left
         if order.kind == "reset":
             ends = now + RESET_FOR
@@ -86,15 +86,15 @@ class Orders:
         for place, given in self._to_tell.items():
             order = given.now(now)
             if order is None:
-                telling[place] = given  # there is nothing to be told of it any more
+                telling[place] = given  # it is over: drop it without a report
             elif place[0] not in orders:
                 orders[place[0]], telling[place] = order, given
         return orders, telling
 
     def hears(self, heard: Heard, told: Telling, now: float) -> list[tuple[str, Order]]:
-        """Take in what the store answered; what is to be carried out here, by name, in the order in which it was given.
+        """Process the store's answer. Returns the orders to carry out here, with their names, oldest first.
 
-        A name may be anything: any program that can write to the store may have written it.
+        A name may be anything, because any program that can write to the store may have written it.
         """
         self._to_tell = {place: given for place, given in self._to_tell.items() if told.get(place) is not given}
         news: list[tuple[str, Order]] = []
@@ -108,7 +108,7 @@ class Orders:
             if not mine and (known is None or order.kind != "isolate" or not known.is_same(order)):
                 news.append((name, order))
         if heard.everything:
-            # A store that was flushed is told again what it forgot.
+            # Tell a flushed store again what it forgot.
             for name, given in list(self._isolations.items()):
                 if name not in heard.orders and (name, False) not in self._to_tell:
                     self._to_tell[name, False] = given

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from sleepwalker.fleet.store import Store
 
-#: The service of workers that were given none: those of one service hear of each other.
+#: The default service. Workers of the same service hear from each other.
 DEFAULT_SERVICE = "default"
 _SERVICE = re.compile(r"[A-Za-z0-9._-]{1,60}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):")
@@ -30,7 +30,7 @@ def open_store(url: str, service: str = DEFAULT_SERVICE, timeout: float = 1.0) -
         from sleepwalker.fleet.local import FileStore  # noqa: PLC0415 - SQLite is for those who use it
 
         return FileStore(file_path(url), service, timeout=timeout)
-    from sleepwalker.fleet.redis import RedisStore  # noqa: PLC0415 - an extra
+    from sleepwalker.fleet.redis import RedisStore  # noqa: PLC0415 - needs an extra
 
     return RedisStore(url, service, timeout=timeout)
 
@@ -45,13 +45,13 @@ def scheme_of(url: object) -> str:
     scheme = found[1].lower() if found else ""
     if scheme == "file" or (scheme in _REDIS and url.startswith("//", len(scheme) + 1)):
         return scheme
-    # What stands before a colon may also be a user, with the password behind it: only what is known is repeated.
+    # Before the colon there may also be a user, with the password behind it: only known schemes are repeated.
     said = f"of {scheme}: lacks its //" if scheme in _REDIS else "(not shown) has another scheme"
     raise ValueError(f"the store's URL {said}: use one {_ALLOWED}")
 
 
 def file_path(url: str) -> Path:
-    """The file that a `file:///` URL names; ValueError for one without an absolute path."""
+    """The file that a `file:///` URL names. ValueError for a URL without an absolute path."""
     parts = urlsplit(url)
     if parts.netloc or parts.query or parts.fragment or not url.startswith("///", len("file:")):
         raise ValueError(f"the store's URL does not name a file: {_FILE}")
@@ -65,7 +65,7 @@ def file_path(url: str) -> Path:
 
 
 def check_service(service: object) -> str:
-    """The checked name of a service; it becomes part of the store's keys."""
+    """The checked name of a service, which becomes part of the store's keys."""
     if not isinstance(service, str):
         raise TypeError(f"service must be a str, not {type(service).__name__}")
     if not _SERVICE.fullmatch(service):

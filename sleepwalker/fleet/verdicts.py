@@ -14,41 +14,41 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-#: What a worker says of a host. A worker without an opinion says nothing.
+#: What a worker reports about a host. A worker without an opinion reports nothing.
 Opinion = Literal["broken", "failing", "fine"]
-#: The opinions of those whom the host does not answer.
+#: The opinions of workers that the host does not answer.
 ACCUSES: frozenset[Opinion | None] = frozenset({"broken", "failing"})
 
 
-#: So many workers of which the host answers none are enough as well, though none has failed for long, when the first
-#: has for so many seconds: together they have met as many failures as no chance makes.
+#: If no worker gets an answer, this many are also enough, even if none has failed for long, once the first has failed
+#: for this many seconds: together they have seen more failures than chance explains.
 _MANY, _LASTED = 8, 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The workers' opinions on one host, as the store counts them. Moments are on the store's clock, in seconds."""
+    """The workers' opinions on one host, as the store counts them. Times are on the store's clock, in seconds."""
 
     broken: int
     """Workers that find it broken."""
     fine: int
     """Workers that it has answered since that trouble began."""
     since: float
-    """When the present trouble began, as the first of them said so; infinity where none says so."""
+    """When the first worker reported the current trouble; infinity if none reports any."""
     began: float
-    """When the attempts of that first one had begun to fail."""
+    """When the attempts of that worker had begun to fail."""
     round: int = 0
-    """How often the host has come back: what was said of it before does not count any more."""
+    """How often the host has come back. Reports on an earlier round no longer count."""
     failed_at: float = -math.inf
-    """When an attempt of one of them last failed; -infinity once a look at the host was answered after that."""
+    """When a worker last reported a failure; -infinity once a probe was answered after that."""
     cause: str | None = None
-    """The last failure that one of them met: a status, or the name of an exception type."""
+    """The last reported failure: a status, or the name of an exception type."""
     failing: int = 0
-    """Workers whose attempts all fail, though not for so long yet that they find it broken."""
+    """Workers whose attempts all fail, but not yet for long enough to find it broken."""
 
     @property
     def accusers(self) -> int:
-        """Workers that get no answer from it."""
+        """Workers that get no answer from the host."""
         return self.broken + self.failing
 
 
@@ -57,20 +57,20 @@ class Quorum:
     """How many workers must agree for a verdict."""
 
     share: float = 0.5
-    """More than this share of those that report must find the host broken; 1.0 is all of them."""
+    """More than this share of the reporting workers must find the host broken; 1.0 means all of them."""
     min_reporters: int = 2
-    """And at least so many."""
+    """At least this many must find it broken as well."""
     hearing: float = 0.3
-    """Seconds from the first accusation on in which the others are heard first."""
+    """Seconds after the first report that the others get to report as well."""
 
     def needed(self, reports: int) -> int:
-        """How many of so many reporting workers must agree."""
+        """How many of this many reporting workers must agree."""
         share = _exactly(self.share)
         most = share.numerator * reports // share.denominator + 1
         return max(self.min_reporters, min(most, reports))
 
     def decides_at(self, tally: Tally) -> float:
-        """From when on the host is broken for all, by the present reports; infinity if too few say so."""
+        """From when on the host is broken for all, by the current reports; infinity if too few say so."""
         if tally.broken >= self.needed(tally.broken + tally.fine):
             return tally.since + self.hearing
         if tally.fine == 0 and tally.broken + tally.failing >= max(self.min_reporters, _MANY):
@@ -84,5 +84,5 @@ class Quorum:
 
 @functools.lru_cache(maxsize=16)
 def _exactly(share: float) -> Fraction:
-    """The share that was meant: 3 of 10 are no more than 0.3, nor is 1 of 3 more than 1 / 3, though floats say so."""
+    """The share that was meant, without a float's error: 3 of 10 are not more than 0.3, nor 1 of 3 more than 1 / 3."""
     return Fraction(share).limit_denominator(10_000)

@@ -1,7 +1,7 @@
 """What one worker reports about hosts, and what it does with what it hears. Pure: no I/O, no thread, no clock.
 
-The worker's moments (`now`) are on its monotonic clock; those of a `Tally` are on the store's. They are never compared:
-the age of a report is the time that has passed here since it was heard.
+The worker's times (`now`) are on its monotonic clock, those of a `Tally` on the store's. To compare them, one is
+converted by the difference between the clocks at the last answer (`store_now`).
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from sleepwalker.fleet.verdicts import Quorum, Tally
 
 #: The parts of an interval: a worker asks the store this often whether anything changed.
 TICKS = 4
-#: With more workers each asks less often, so that a store serves any number of them: so many take their full share.
+#: With more workers than this, each asks less often, so that a store can serve any number of them.
 FULL_PACE = 80
-#: And with more than these all together make so many syncs in an interval: in trouble one costs some fifteen commands.
+#: With more than that, all together make this many syncs in an interval: in trouble, one costs some fifteen commands.
 _SYNCS = 125
-#: So many hosts are told and heard at once, by all workers together within a tick; and by one at the least, and most.
+#: Hosts in one sync: all workers together report this many within a tick; the least and the most of one worker.
 _HOSTS, _LEAST, _MOST = 6400, 16, 256
-#: Intervals after which a worker that is not heard of any more counts as gone.
+#: A worker counts as gone after this many sync intervals without a report.
 _GONE = 5
-#: All workers together look at a broken host as often as this share of its outage so far, in intervals at the soonest
-#: and at the latest: so an outage ends for them later by hardly more than that.
+#: All workers together probe a broken host once in this share of its outage so far, but at least and at most this many
+#: intervals apart: so they notice the end of an outage hardly later than that.
 _LOOK_AFTER, _SOONEST, _LATEST = 0.2, 0.4, 1.8
-#: After a failed probe, calls are held back for so many intervals at most. A probe that hangs counts for ten.
+#: After a failed probe, calls are held back for at most this many intervals. A probe that hangs counts for ten.
 _FRESH = 12.0
-#: For so many intervals after an answered probe no call is held back, whatever failed since: a host that answers some
-#: attempts and not others is not down, and each worker judges by its own.
+#: For this many intervals after an answered probe, no call is held back, whatever fails: a host that answers some
+#: attempts is not down, and each worker judges by its own.
 _ANSWERS = 10.0
-#: A worker is held back for so many ticks at a time: when nothing is heard any more, it goes on alone after them.
+#: A worker is held back for this many ticks at a time. If it hears nothing more, it goes on alone after that.
 _HELD = 3.0
-#: Seconds: however long the interval is, a look is due and a worker held back no longer than a circuit is open alone;
-#: and it goes by what others find again.
+#: Upper limits in seconds, however long the interval: between two probes, of a hold, and of the times after a failed
+#: and after an answered probe.
 _LATEST_LOOK, _LONGEST_HOLD, _LONGEST_FRESH, _LONGEST_ANSWERS = 5.0, 5.0, 12.0, 30.0
-#: All have heard of a host's trouble after a tick, and have answered at once.
+#: Ticks after which all workers have heard of a host's trouble and reported on it.
 _HEARING = 1.2
-#: Seconds after which what a store keeps for longer is renewed.
+#: Seconds between two renewals of what a store keeps without a worker's end.
 _RENEW = 3600.0
-#: Seconds over which it is counted how many calls a second are refused.
+#: Seconds over which the rate of refused calls is averaged.
 _REMEMBERED = 10.0
-#: Of fewer refused calls a second none comes soon enough to look.
+#: With fewer refused calls a second, the next call would come too late to probe.
 _RARE = 0.01
 
 
@@ -53,7 +53,7 @@ _RARE = 0.01
 class Worker:
     """One worker's part in the fleet.
 
-    A tick is: `note` the state of hosts here. If a sync `is_due`, send the store what `says` returns, and pass its
+    In each tick, `note` the state of hosts here. If a sync `is_due`, send the store what `says` returns, and pass its
     answer to `hears`. Then do what `decides` returns.
     """
 
@@ -63,27 +63,27 @@ class Worker:
     interval: float
     store: str | None = None
     version: int = -1
-    """Of the store, as it was heard last."""
+    """The store's version that was heard last."""
     workers: int = 1
-    """How many there are, this one included, as it was heard last."""
+    """How many workers there are, this one included, as of the last answer."""
     least: float = 0.0
-    """Seconds from one look at the store to the next at the least, as long as a look takes long here."""
+    """The least seconds of a tick: more if a turn takes long here."""
     _hosts: dict[str, Known] = field(default_factory=dict)
     _news: dict[str, View] = field(default_factory=dict)
-    """What is to be told."""
+    """The reports to send."""
     _asks: dict[str, float] = field(default_factory=dict)
     """The hosts to probe, with the seconds until the next probe is allowed."""
     _telling: dict[str, View] = field(default_factory=dict)
-    """What the sync under way tells."""
+    """The reports in the current sync."""
     _granted: list[str] = field(default_factory=list)
     _unseen: set[str] | None = None
-    """While everything is heard anew: the hosts that have not come up in it."""
+    """While everything is heard again: the hosts that it has not covered yet."""
     _offset: float = 0.0
-    """The store's clock less the worker's, as of the last answer."""
+    """The store's clock minus the worker's, as of the last answer."""
     _synced_at: float = -math.inf
     _renewed_at: float = -math.inf
     _counts_until: float = math.inf
-    """When what this worker said ends, by the store's clock, if it says nothing more."""
+    """When this worker's reports expire, by the store's clock, without another sync."""
     _counted_at: float | None = None
     _more: bool = False
 
@@ -96,17 +96,17 @@ class Worker:
 
     @property
     def _sync_every(self) -> float:
-        """Seconds from one sync to the next, if there is nothing to say and nothing new to hear."""
+        """Seconds from one sync to the next, if there is nothing to report and nothing new to hear."""
         return max(self.interval, 2 * self.tick)
 
     @property
     def _ttl(self) -> float:
-        """Seconds after which this worker counts as gone if it is not heard of."""
+        """Seconds after which this worker counts as gone without another sync."""
         return _GONE * self._sync_every
 
     @property
     def _gap(self) -> float:
-        """Seconds from one sync to the next at the least."""
+        """The least seconds from one sync to the next."""
         return 0.0 if self.workers <= FULL_PACE else self.interval * self.workers / _SYNCS
 
     def may_sync(self, now: float) -> bool:
@@ -130,10 +130,10 @@ class Worker:
         return min(_HELD * self.tick, _LONGEST_HOLD)
 
     def is_news(self, version: tuple[str, int] | None) -> bool:
-        """Whether the store has something that was not heard here."""
+        """Whether the store has something that was not heard here yet."""
         return version != (self.store, self.version)
 
-    # -- what is so here
+    # -- the state of hosts here
 
     @property
     def watched(self) -> Iterable[str]:
@@ -161,14 +161,14 @@ class Worker:
 
     def _note(self, host: str, known: Known, standing: Standing, now: float, passed: float) -> None:
         if not known.here:
-            known.here, known.word = True, False  # what was decided before there was a record is decided again for it
+            known.here, known.word = True, False  # a decision from before the record existed is made again for it
         if known.bad_since is None and (standing.broken or known.word):
             known.bad_since, known.answered_at = now, standing.answered_at
         view = new_view(known, standing, self._offset)
         if view is not None:
             self._news[host] = joined(self._news.get(host), view)
             if view.failed:
-                known.look_until = -math.inf  # it was used
+                known.look_until = -math.inf  # the probe was used
         if known.word and passed > 0:
             self._ask(host, known, standing, now, passed)
         known.failed_looks, known.answered_at = standing.failed_looks, standing.answered_at
@@ -181,7 +181,7 @@ class Worker:
                 del self._hosts[host]
 
     def _note_gone(self, host: str, known: Known) -> None:
-        """The host's record is no longer there: it was forgotten, or this worker never had one."""
+        """Note that this worker has no record of the host: it was forgotten, or never existed."""
         known.here = False
         if known.said is not None:
             self._news[host] = View(None, known.tally.round)
@@ -189,7 +189,7 @@ class Worker:
             del self._hosts[host]
 
     def _ask(self, host: str, known: Known, standing: Standing, now: float, passed: float) -> None:
-        """Ask leave to look at a host, if calls come that would."""
+        """Ask to probe a host, if calls come that would."""
         if standing.waiting:
             known.wanted = math.inf
         else:
@@ -198,8 +198,8 @@ class Worker:
             known.wanted = rate if known.wanted == math.inf else known.wanted + (rate - known.wanted) * weight
         if known.wanted < _RARE or now < known.look_until:
             return
-        # A worker whose calls are rare may not use its leave in time: then the next one gets it so much sooner. All
-        # together they send as many.
+        # A worker with rare calls may not probe in time. So the next worker may probe that much sooner, and the number
+        # of probes of all together stays the same.
         used = 1 - math.exp(-min(known.wanted * self._look_for, 50.0))
         lasted = self.store_now(now) - known.tally.since
         every = min(max(_LOOK_AFTER * lasted, _SOONEST * self.interval), _LATEST * self.interval, _LATEST_LOOK)
@@ -207,10 +207,10 @@ class Worker:
 
     @property
     def _look_for(self) -> float:
-        """Seconds for which leave to look holds."""
+        """Seconds for which a worker may use a granted probe."""
         return 2 * self.interval
 
-    # -- what the store is told, and answers
+    # -- reports to the store, and its answers
 
     def says(self) -> Said:
         """What to report to the store now. The owner adds orders."""
@@ -249,7 +249,7 @@ class Worker:
             if known is None:
                 continue
             if view.back:
-                known.returned = True  # also where the store knew it by then
+                known.returned = True  # even if the store knew that already
             elif view.round == known.tally.round:
                 known.said = view.opinion
                 known.trouble = (known.tally.round, known.tally.since)
@@ -262,7 +262,7 @@ class Worker:
             self._unseen = None
 
     def _anew(self) -> None:
-        """All that was said is to be said again, and all is heard again."""
+        """Report everything again, and hear everything again."""
         self._unseen = set(self._hosts)
         self._say_again()
 
@@ -276,7 +276,7 @@ class Worker:
             if not tally.accusers:
                 return
             known = self._hosts[host] = Known(tally)
-        # What was said in an earlier round does not count any more; nor does what was said against an earlier trouble.
+        # Reports on an earlier round no longer count, and neither does `fine` about an earlier trouble.
         outdated = known.said == "fine" and tally.since != known.trouble[1]
         if tally.round != known.trouble[0] or not tally.accusers or outdated:
             known.said = None
@@ -285,12 +285,12 @@ class Worker:
             known.answers_until = now + min(_ANSWERS * self.interval, _LONGEST_ANSWERS)
         known.tally = tally
 
-    # -- what is to be done
+    # -- actions
 
     def decides(self, now: float) -> list[Action]:
         """The actions for the records of hosts."""
         actions: list[Action] = []
-        # All must have had the time to hear of it and to say something.
+        # All must have had time to hear of it and to report.
         quorum = replace(self.quorum, hearing=max(self.quorum.hearing, _HEARING * self.tick + self._gap))
         store_now = self.store_now(now)
         until = now + self.held_for
@@ -302,7 +302,7 @@ class Worker:
                 actions.append(Action("back", host))
             known.verdict = broken
             if not known.here:
-                continue  # or it has not been seen yet how the host stands here: who knows better is not told
+                continue  # there is no record, or its state was not noted yet, so `knows_better` is not known
             held = now >= known.answers_until
             if broken and not known.word and not known.knows_better and held:
                 known.word, known.bad_since = True, now if known.bad_since is None else known.bad_since
@@ -311,7 +311,7 @@ class Worker:
                 known.word = False
                 actions.append(Action("withdraw", host))
             if known.word and tally.failed_at == -math.inf:
-                actions.append(Action("look", host))  # another's was answered
+                actions.append(Action("look", host))  # another worker's probe was answered
             elif known.word and held and now >= known.look_until and self._is_fresh(tally, store_now):
                 actions.append(Action("hold", host, until))
         for host in self._granted:
@@ -323,11 +323,11 @@ class Worker:
         return actions
 
     def _is_fresh(self, tally: Tally, store_now: float) -> bool:
-        """Whether a look failed a short while ago; by a store's clock that was set back since, hence."""
+        """Whether a probe failed recently. The difference is absolute in case the store's clock was set back since."""
         return abs(store_now - tally.failed_at) <= min(_FRESH * self.interval, _LONGEST_FRESH)
 
     def lost(self) -> list[Action]:
-        """The store cannot be used: this worker works alone, and earlier answers no longer count."""
+        """Forget all that was heard, because the store cannot be used: this worker goes on alone."""
         actions = [Action("withdraw", host) for host, known in self._hosts.items() if known.word]
         self._hosts, self._news, self._asks, self._granted = {}, {}, {}, []
         self.store, self.version, self._unseen, self._more = None, -1, None, False
@@ -335,16 +335,16 @@ class Worker:
         return actions
 
     def store_now(self, now: float) -> float:
-        """That moment on the store's clock, as far as it is known."""
+        """The same time on the store's clock, as far as it is known."""
         return now + self._offset
 
-    # -- what people are shown
+    # -- for new records, and for people
 
     def words(self, now: float) -> dict[str, str | None]:
-        """The reports that apply to a new host: which are broken for all, and why."""
+        """What applies to a new record: the hosts that are broken for all, with the cause."""
         hosts = self._hosts.items()
         return {host: known.tally.cause for host, known in hosts if known.verdict and now >= known.answers_until}
 
     def tallies(self) -> dict[str, tuple[Tally, bool]]:
-        """The last report on each host in trouble, and whether it is broken for all."""
+        """The last tally of each host in trouble, and whether it is broken for all."""
         return {host: (known.tally, known.verdict) for host, known in self._hosts.items() if known.tally.accusers}

@@ -18,7 +18,7 @@ _TOTAL, _NOTICED = 0.8, 0.05
 _HALF = 0.5
 #: Below this share of failed calls, retries have hidden the failures from almost all callers.
 _HIDDEN = 0.02
-#: A run with at least this share of all that the host was sent is what is usual for it.
+#: A run with at least this share of all that a host was sent is the host's usual state.
 _ALWAYS = 0.9
 #: It is over when the answers since would be less likely than this if it still went on.
 _SURPRISE = 0.05

@@ -62,7 +62,7 @@ def count_hosts(session: Session, dated: str) -> dict[str, HostFacts]:
 
 
 def _exact_retries(session: Session, hosts: Mapping[str, HostFacts]) -> None:
-    """Where answered calls are sampled, count retries by their own events, if those are in the log."""
+    """If answered calls are sampled, count retries by their own events, if those are in the log."""
     known = sampled_retries(session)
     if not known:
         return

@@ -28,7 +28,7 @@ _LATE = 2.0
 _TIME = moves.seconds("time")
 #: A host counts as called until this many times the mean time between its calls has passed since the last one.
 _GAPS = 5.0
-#: The share of calls that is assumed to fail, at least: state events alone do not tell it.
+#: The least share of calls that is assumed to fail, because state events do not tell the share.
 _LIKELY = 0.3
 
 

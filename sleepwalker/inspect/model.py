@@ -81,7 +81,7 @@ class Outage:
     until: float | None
     """None if it went on when the log ended."""
     why: Literal["breaker", "connect", "fleet", "isolated"]
-    """`fleet`: told by other workers."""
+    """`fleet`: reported by other workers."""
     cause: str | None
     """The failure before it: a status or the name of an exception type."""
 

@@ -48,7 +48,7 @@ class Scale:
     """Shares of trouble, from mild to total."""
 
 
-#: Calls that failed. Of many calls, about 5.7 % are trouble, near the 5 % of `health.degraded_below`.
+#: Calls that failed. With many calls, trouble begins at about 5.7 % failed, near the 5 % of `health.degraded_below`.
 CALLS = Scale(0.02, 0.04, (0.12, 0.3, 0.6, 0.95))
 #: Sends that failed. Retries make up for some of them, so more of them are usual.
 SENDS = Scale(0.05, 0.15, (0.2, 0.4, 0.7, 0.95))

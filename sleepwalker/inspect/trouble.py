@@ -136,7 +136,7 @@ class Finding:
     done: str = ""
     """What sleepwalker did about it."""
     over: str = ""
-    """Whether it is over. Begins with `yes`, `no`, or words in between such as `for now`."""
+    """Whether it is over. Begins with `yes`, `no`, or words for something in between, such as `for now`."""
     next: str = ""
     """What to do now."""
     runbook: str = ""

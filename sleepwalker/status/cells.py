@@ -10,15 +10,15 @@ from sleepwalker.status.line import activity
 from sleepwalker.status.runbook import Runbook, kind_of
 from sleepwalker.status.words import DASH, ago, last_outcome_at, latency, percent, plural, span, text, time_of_day
 
-#: An error text is drawn up to here; hosts.json has all of it.
+#: The most characters of an error text on the page. hosts.json has all of it.
 _LONGEST_ERROR = 2000
-#: An error text up to here stands there as it is; a longer one is opened.
+#: A longer error text is folded, to be opened.
 _SHORT_ERROR = 60
-#: So many names of a host are shown.
+#: How many names of a host are shown.
 _MOST_NAMES = 3
 
 _CLOSED, _OFF = "closed", "off"
-#: What a card need not say, where space is short.
+#: Cells that a card leaves out, as space is short.
 _GREY = frozenset({DASH, _CLOSED, _OFF, "0"})
 _RULES = {
     "consecutive": "by failures in a row",
@@ -66,7 +66,7 @@ def _host(health: HostHealth) -> str:
     origin, mark, scope = health.host.partition("#")
     part = f"<wbr>#{text(scope)}" if mark else ""
     scheme, slashes, rest = origin.rpartition("://")
-    # It breaks between its labels rather than anywhere.
+    # Allow line breaks between the labels of the address, rather than anywhere.
     address = "<wbr>.".join(text(label) for label in rest.split("."))
     address = f"<small>{text(scheme)}://</small><wbr>{address}" if slashes else address
     if not health.names:
@@ -100,7 +100,7 @@ def _state(health: HostHealth, taken: float, runbook: Runbook | None) -> str:
 
 
 def _of_state(health: HostHealth, taken: float) -> str | None:
-    """What the word for its state does not say."""
+    """What the word for its state leaves out."""
     if not health.used and health.state in ("broken", "degraded"):
         return "moved: nothing uses it any more"
     if health.state == "degraded" and health.broken_since is not None:
@@ -184,7 +184,7 @@ def _error(health: HostHealth, taken: float) -> str:
     notes = "".join(f"<small>{words}</small>" for tell in _NOTES if (words := tell(health, taken)))
     if health.last_error is None:
         return notes or DASH
-    error = health.last_error.replace(f"{health.host.partition('#')[0]}: ", "", 1)  # the row has said that
+    error = health.last_error.replace(f"{health.host.partition('#')[0]}: ", "", 1)  # the row names the host already
     if len(error) > _LONGEST_ERROR:
         error = error[:_LONGEST_ERROR] + " …"
     shown = f"<bdi>{text(error)}</bdi>"

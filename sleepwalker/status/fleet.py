@@ -1,4 +1,4 @@
-"""The joint findings of a fleet's workers on the page: the same, whichever worker responds."""
+"""The findings of a fleet's workers, as every worker's page shows them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from sleepwalker.hosts.fleet import FleetHealth
 from sleepwalker.status.runbook import Runbook
 from sleepwalker.status.words import plural, span, text, time_of_day
 
-#: So many hosts in trouble are listed; the counts are of all.
+#: How many hosts in trouble are listed. Counts include all.
 _SHOWN = 20
-#: So many names are told in a sentence.
+#: How many names a sentence has at most.
 _NAMED = 3
 
 
 class Together:
-    """What the workers report of hosts in trouble, by origin, the worst first."""
+    """What the workers report about hosts in trouble, by origin, worst first."""
 
     def __init__(self, fleets: Sequence[FleetHealth]) -> None:
         self.told: dict[str, Fellows] = {}
-        """Of those that are broken for all."""
+        """About hosts that are broken for all."""
         self.doubted: dict[str, Fellows] = {}
-        """Of those that some workers find broken, and too few."""
+        """About hosts that some workers find broken, but too few."""
         found = [item for fleet in fleets if fleet.joined for item in fleet.hosts.items()]
         for host, fellows in sorted(found, key=lambda item: (-item[1].broken, item[0])):
             (self.told if fellows.verdict else self.doubted)[host] = fellows
@@ -51,7 +51,7 @@ def _all(found: dict[str, Fellows]) -> str:
 
 
 def _few(found: dict[str, Fellows]) -> str:
-    """Of several hosts the one that most find broken counts."""
+    """How many workers find the hosts broken: of several hosts, the largest number."""
     most = max(found.values(), key=lambda fellows: fellows.broken)
     return f"{most.broken:,} of {plural(most.workers, 'worker')}"
 
@@ -68,7 +68,7 @@ def when(found: dict[str, Fellows], taken: float) -> list[str]:
 
 
 def notes(together: Together, here: Sequence[HostHealth]) -> list[str]:
-    """What this worker adds to the common view: whether it is one of those that find a host broken."""
+    """What this worker adds to the common view: whether it is among the few that find a host broken."""
     found = [host.host for host in here if host.host in together.doubted and host.state == "broken"]
     if not found:
         return []

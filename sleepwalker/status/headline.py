@@ -1,4 +1,4 @@
-"""The heading of the page: one sentence that is true at a glance, and its details."""
+"""The heading of the page: one sentence with the worst news, and its details."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from sleepwalker.status import fleet
 from sleepwalker.status.view import View, hooks_hang
 from sleepwalker.status.words import ago, label, labels, last_outcome_at, plural, span, time_of_day
 
-#: Where at least so many hosts are broken, and this share of those that were heard of, what they share may be at fault.
+#: If at least this many hosts are broken, and this share of those with a known state, what they share may be at fault.
 _FEWEST, _SHARE = 3, 0.8
-#: Hosts that broke within so many seconds broke together.
+#: Hosts that broke within this many seconds of each other broke together.
 _TOGETHER = 60.0
 
 
@@ -20,21 +20,21 @@ class Headline(NamedTuple):
 
     words: str
     state: HealthState
-    """The worst that it tells of."""
+    """The worst state that it reports."""
     notes: tuple[str, ...] = ()
     together: bool = False
-    """Whether what all hosts share may be at fault."""
+    """Whether something that all hosts share may be at fault."""
 
 
 class _Hosts:
-    """The hosts of a view, by what is to be said of them."""
+    """The hosts of a view, grouped by what the heading says of them."""
 
     def __init__(self, view: View) -> None:
         self.taken = view.taken
         self.all = view.hosts
         self.noun = "hosts and scopes" if any("#" in health.host for health in view.hosts) else "hosts"
         self.together = fleet.Together(view.fleets)
-        # What all workers know is told as such, whatever this one made of it so far.
+        # What all workers report is shown as such, whatever state the host has here.
         used = [health for health in view.hosts if health.used and health.host not in self.together]
         self.moved = [health for health in view.hosts if not health.used and health.state in ("broken", "degraded")]
         self.broken = [health for health in used if health.state == "broken"]
@@ -56,7 +56,7 @@ class _Hosts:
 
 
 def headline(view: View) -> Headline:
-    """The worst comes first. A host that nothing uses any more is mentioned, but is no trouble."""
+    """The heading, with the worst first. A host that nothing uses any more is mentioned, but is no trouble."""
     hosts = _Hosts(view)
     words, state = _worst(hosts)
     return Headline(words, state, tuple(_notes(hosts)), bool(hosts.broken) and _is_it_us(hosts))
@@ -89,7 +89,7 @@ def _broken(hosts: _Hosts) -> str:
 
 
 def _is_it_us(hosts: _Hosts) -> bool:
-    """Whether what this process shares with its hosts may be at fault. Scopes of one host are one host."""
+    """Whether this process, its machine or its network may be at fault. Scopes of one host count as one."""
     fallen = {health.host.partition("#")[0] for health in hosts.broken}
     heard_of = {health.host.partition("#")[0] for health in (*hosts.broken, *hosts.degraded, *hosts.healthy)}
     if len(fallen) == len(heard_of):
@@ -116,7 +116,7 @@ def _no_trouble(hosts: _Hosts) -> str:
 
 def _notes(hosts: _Hosts) -> list[str]:
     together, taken = hosts.together, hosts.taken
-    found = together.told or ({} if hosts.broken else together.doubted)  # those that the words tell of
+    found = together.told or ({} if hosts.broken else together.doubted)  # those that the heading is about
     notes = [*(fleet.when(found, taken) if found else []), *fleet.notes(together, hosts.all)]
     if hosts.broken and together.told:
         notes.append(f"This worker alone: {_broken(hosts)}.")
@@ -145,7 +145,7 @@ def _notes(hosts: _Hosts) -> list[str]:
 
 
 def _when(broken: list[HostHealth], taken: float) -> str:
-    """Which, the first to break first, since when, and whether they broke together."""
+    """Which hosts broke, in order of time, since when, and whether they broke together."""
     broken = sorted(broken, key=lambda health: health.state_since or 0.0)
     moments = [health.state_since for health in broken if health.state_since is not None]
     if not moments:

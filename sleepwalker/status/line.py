@@ -9,12 +9,12 @@ from sleepwalker.status.words import DASH, ago, plural, rate
 
 #: How many intervals the line shows, and how high it is, in the units of the drawing.
 _INTERVALS, _HEIGHT = 60, 24
-#: What ended in the running interval says how many calls a second there are only together with the one before.
+#: Intervals for the current rate: the running one alone has too few calls, so the one before counts as well.
 _LATEST = 2
 
 
 def calls_per_second(recent: Recent, taken: float) -> float:
-    """Recent calls a second: of the current interval and the one before, as far as they have passed."""
+    """Recent calls a second, over the elapsed time of the current interval and the one before."""
     if recent.began is None:
         return 0.0
     kept = min(_LATEST, len(recent.calls))
@@ -43,7 +43,7 @@ def _sentence(recent: Recent, now: str, taken: float) -> str:
 
 
 def _drawn(recent: Recent, sentence: str) -> str:
-    """Both lines over the same scale. The running interval is not drawn until it is over: it would look like a fall."""
+    """Both lines at the same scale. The running interval is not drawn until it is over: it would look like a drop."""
     calls, errors = recent.calls, recent.errors
     if len(calls) > 1:
         calls, errors = calls[:-1], errors[:-1]
@@ -59,7 +59,7 @@ def _drawn(recent: Recent, sentence: str) -> str:
 
 
 def _path(counts: Sequence[int], first: int, top: int) -> str:
-    """A step for each interval, so that one bad interval is as wide as it was long."""
+    """A step for each interval, so that a single bad interval is as wide as any other."""
     base = height = _HEIGHT
     steps = []
     for place, count in enumerate((*counts, 0), first):

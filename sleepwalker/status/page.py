@@ -22,7 +22,7 @@ from sleepwalker.status.sorting import COLUMNS, DEFAULT, Column, in_order
 from sleepwalker.status.view import STATES, View
 from sleepwalker.status.words import moment, text, time_of_day
 
-#: The most hosts that are drawn; more would not be read. The others are found by the filter.
+#: The most hosts that are drawn: more would not be read. The filter finds the others.
 SHOWN = 200
 
 _FILES = files("sleepwalker.status")
@@ -65,7 +65,7 @@ _ICONS = {
     "healthy": _icon("#2f9e5b", "<circle cx='8' cy='8' r='7.5'/>"),
     "unknown": _icon("#8590a0", "<circle cx='8' cy='8' r='7.5'/>"),
 }
-#: What the script shows on the tab when it does not know: a ring that is cut.
+#: The icon that the script shows when the page is out of date: a broken ring.
 _LOST = _icon(
     "#d4382c",
     "<path d='M8 .5A7.5 7.5 0 1 0 15.5 8h-3A4.5 4.5 0 1 1 8 3.5z'/><path d='M9.5 6.5v-6l6 6z' fill='#8590a0'/>",
@@ -82,7 +82,7 @@ class Asked(NamedTuple):
     order: str
     """One of `sorting.ORDERS`."""
     beside: str
-    """The relative path that leads to what lies beside the page."""
+    """The relative path to what lies beside the page."""
 
     def hosts(self, view: View) -> tuple[HostHealth, ...]:
         """The selected hosts, in the requested order."""
@@ -144,7 +144,7 @@ def _notes(head: Headline, runbook: Runbook | None) -> str:
 
 
 def _chips(view: View, asked: Asked) -> str:
-    """A link for all hosts and for each state; the ones that are shown are marked."""
+    """A link for all hosts and for each state. Those that are shown are marked."""
     chips = [_chip("all", len(view.hosts), asked.query(state=""), not asked.states)]
     for state in STATES:
         chips.append(_chip(state, view.states[state], asked.query(state=state), state in asked.states))
@@ -175,7 +175,7 @@ def _note(total: int, matching: int, asked: Asked) -> str:
 
 
 def _table(hosts: Iterable[HostHealth], taken: float, asked: Asked, runbook: Runbook | None) -> str:
-    # Roles are spelled out, for browsers take a table that is styled as cards for no table.
+    # Roles are explicit, because browsers do not treat a table that is styled as cards as a table.
     heads = "".join(_heading(column, asked) for column in COLUMNS)
     seen: Counter[str] = Counter()
     rows = []
@@ -191,7 +191,7 @@ def _table(hosts: Iterable[HostHealth], taken: float, asked: Asked, runbook: Run
 
 
 def _heading(column: Column, asked: Asked) -> str:
-    """A heading is a link that sorts by its column, and when asked again the other way round."""
+    """A column's heading: a link that sorts by it or, if it is sorted by it already, in reverse."""
     order, mark = column.first, ""
     if asked.order.lstrip("-") == column.name:
         falls = asked.order.startswith("-")

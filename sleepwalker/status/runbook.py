@@ -15,7 +15,7 @@ _PLACE = "{kind}"
 
 
 class Runbook(NamedTuple):
-    """The URL of a runbook; `{kind}` in it stands for the kind of trouble."""
+    """The URL of a runbook. `{kind}` in it stands for the kind of trouble."""
 
     url: str
 

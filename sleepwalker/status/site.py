@@ -23,9 +23,9 @@ from sleepwalker.status.runbook import check_runbook
 from sleepwalker.status.sorting import DEFAULT, ORDERS
 from sleepwalker.status.view import STATES, View, Views
 
-#: The shape of hosts.json; it counts up when a field changes its meaning or goes, not when one comes.
+#: The version of hosts.json. It increases when a field is removed or changes its meaning, not when one is added.
 VERSION = 1
-#: A name to look for is no longer than a host's.
+#: The most characters of the words to search for.
 _LONGEST_WORDS = 300
 #: A body of fewer bytes is not worth compressing. The level: 4 MB take 60 ms, and a higher one saves little.
 _SMALL, _LEVEL = 1000, 4
@@ -39,12 +39,12 @@ _HEADERS = (
     ("X-Frame-Options", "DENY"),
 )
 
-#: A manager or a connection, of threads or of tasks.
+#: A manager or a connection, for threads or for asyncio.
 Source = ManagerBase[Any, Any] | ConnectionBase
 
 
 class _BadQuery(ValueError):
-    """What a program asked for that cannot be; its text says why."""
+    """A program sent an invalid query. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Request:
     """Below the place where the site is mounted."""
     query: str
     mounted: str
-    """That place, as text; empty for the root."""
+    """The path where the site is mounted, decoded; empty for the root."""
     accept_encoding: str
     if_none_match: str
 
@@ -128,8 +128,8 @@ class Site:
         return _made(HTTPStatus.OK, kind, body, *more)
 
     def _tag(self, view: View, path: str, asked: Asked, limit: int | None) -> str:
-        """The same for the same view of the same process, asked for in the same way. It is weak, since the bytes differ
-        with the encoding."""
+        """The ETag: the same for the same request about the same view of the same process. It is weak, because the
+        bytes differ with the encoding."""
         speaks = (self._serving.machine, THIS_PROCESS.pid, THIS_PROCESS.since, view.number, view.taken)
         same = (*speaks, path.strip("/"), asked.words, sorted(asked.states), *asked[2:], limit)
         return f'W/"{hashlib.blake2b(repr(same).encode("utf-8", "replace"), digest_size=12).hexdigest()}"'
@@ -148,13 +148,13 @@ class Site:
             "fleets": [fleet.document(health) for health in view.fleets],
             "matching": len(matching),
         }
-        # Host by host: to encode all at once would keep every other thread from running for half a second.
+        # Host by host: encoding all at once would stop every other thread for half a second.
         hosts = b",".join(map(_encoded_host, matching[:limit]))
         return b'%b,"hosts":[%b]}\n' % (_encoded(about)[:-1], hosts)
 
 
 def _asked(query: dict[str, list[str]], beside: str, *, strict: bool) -> tuple[Asked, int | None]:
-    """What the query asks for, and how many hosts at most. A person gets a page whatever the address says."""
+    """The selection in the query, and the most hosts. Unless `strict`, ignore invalid values: people get a page."""
     words = query.get("q", [""])[-1].strip()[:_LONGEST_WORDS]
     states, order, limits = query.get("state", []), query.get("sort", [DEFAULT])[-1], query.get("limit", [])
     if not strict:
@@ -174,7 +174,7 @@ def _asked(query: dict[str, list[str]], beside: str, *, strict: bool) -> tuple[A
 
 
 def _is_known(tag: str, if_none_match: str) -> bool:
-    """Whether the client has it already (RFC 9110, section 13.1.2)."""
+    """Whether the client already has this version (RFC 9110, section 13.1.2)."""
     known = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]
     return "*" in known or tag.removeprefix("W/") in known
 

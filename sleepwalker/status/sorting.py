@@ -16,13 +16,13 @@ class Column(NamedTuple):
     """A column, and how hosts are sorted by it. A host with the key None always comes last."""
 
     name: str
-    """In the address, such as `?sort=-p95`."""
+    """Its name in the URL, as in `?sort=-p95`."""
     title: str
     hint: str
     key: Key | None
-    """None where it is the order in which hosts are looked at: worst first."""
+    """None for the order of the view: worst first."""
     falls: bool
-    """Whether what is of interest first is the largest."""
+    """Whether the first click sorts the largest first."""
 
     @property
     def first(self) -> str:
@@ -87,15 +87,15 @@ COLUMNS = (
         True,
     ),
 )
-#: The one that the page begins with.
+#: The order that the page begins with.
 DEFAULT = "state"
 _BY_NAME = {column.name: column for column in COLUMNS}
-#: All that can be asked for.
+#: All orders that can be requested.
 ORDERS = tuple(order for name in _BY_NAME for order in (name, f"-{name}"))
 
 
 def in_order(hosts: tuple[HostHealth, ...], order: str, taken: float) -> tuple[HostHealth, ...]:
-    """Hosts, given worst first, in one of `ORDERS`. Equal ones keep their order."""
+    """Hosts in one of `ORDERS`. They are given worst first, and equal ones keep that order."""
     key, falls = _BY_NAME[order.lstrip("-")].key, order.startswith("-")
     if key is None:
         return hosts[::-1] if falls else hosts

@@ -18,11 +18,11 @@ from sleepwalker.hosts.fleet import FleetHealth
 #: Worst first. An operator isolated a host on purpose, so it comes after those that are in trouble by themselves.
 STATES: tuple[HealthState, ...] = ("broken", "degraded", "isolated", "healthy", "unknown")
 _SEVERITY = {state: number for number, state in enumerate(STATES)}
-#: Hooks that are at work for longer, in seconds, are trouble.
+#: Hooks that run for more seconds than this are trouble.
 _SLOW_HOOKS = 5.0
-#: For how long a view is shown, in seconds, however many look at it ...
+#: A view is shown for at least this many seconds, however many clients ask ...
 _FRESH = 1.0
-#: ... and how many times longer than it took, so that ten thousand hosts cost a tenth of a processor and no more.
+#: ... and for at least this many times as long as it took, so that it uses at most a tenth of a processor.
 _REST = 9.0
 
 
@@ -31,15 +31,15 @@ class View:
     """All hosts at one moment."""
 
     number: int
-    """Of the views that this process took."""
+    """Which one it is of the views that this process took, from 1."""
     taken: float
     """Seconds since 1970-01-01 UTC."""
     hosts: tuple[HostHealth, ...]
     """Worst first."""
     states: dict[HealthState, int]
-    """How many hosts are in each state, every state named."""
+    """How many hosts are in each state, including states without hosts."""
     fleets: tuple[FleetHealth, ...] = ()
-    """How the managers stand to the fleets that they joined, as they heard last."""
+    """How the managers see their fleets, as of their last exchange."""
 
     def matching(self, words: str, states: frozenset[str]) -> tuple[HostHealth, ...]:
         """The hosts with `words` in their address or one of their names, in any letter case, and in one of `states`.
@@ -74,7 +74,7 @@ class Views:
 
     def current(self) -> View:
         """The view to show now. While another thread makes a new one, the old one."""
-        if self._process != os.getpid():  # after a fork: the lock and the view are the parent's
+        if self._process != os.getpid():  # forked: the lock and the view belong to the parent
             self._begin()
         latest = self._latest
         if latest is not None and (self._clock.monotonic() < self._due or self._lock.locked()):
@@ -100,7 +100,7 @@ class Views:
                 found += (part.snapshot(health.connections) for part in source._record.parts())
             else:
                 known = source.health()
-                if not any(source.hosts is table for table in tables):  # managers may share their hosts
+                if not any(source.hosts is table for table in tables):  # managers may share a table of hosts
                     tables.append(source.hosts)
                     found += known.values()
                 if (fleet := source.fleet) is not None and fleet not in fleets:
@@ -119,10 +119,10 @@ def hooks_hang(health: HostHealth, taken: float) -> bool:
 
 
 def _rank(health: HostHealth, taken: float) -> tuple[int, float, float, str]:
-    """By state, then what broke last, then how much fails (in percent, so that rows do not dance), then by name.
+    """By state, then the latest break, then the success ratio (in whole percent, so that rows do not jump), then name.
 
-    A host that refuses every login may never have had a call, and is next to the broken ones. One that nothing leads to
-    any more is no trouble.
+    A host with hanging hooks ranks at least as degraded, although it may never have had a call. A host in trouble that
+    nothing uses any more comes last.
     """
     severity = _SEVERITY[health.state]
     if hooks_hang(health, taken):

@@ -1,4 +1,4 @@
-"""Numbers, durations and moments in the style of the status page, and escaping of text."""
+"""Formats numbers, durations and times for the status page, and escapes text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sleepwalker.engine import HostHealth
 
 DASH = "<i>–</i>"
 _CONTROL = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
-#: A moment that is further away, in seconds, is shown with its day.
+#: A time that is at least this many seconds away is shown with its date.
 _SAME_DAY = 12 * 3600
-#: Not strftime's %b, which speaks the language of the process's locale, as the page does not.
+#: Used instead of strftime's %b, which depends on the process's locale.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-#: A host's name in a sentence is shown up to here.
+#: The most characters of a host's name in a sentence.
 _LONGEST_NAME = 60
 
 
@@ -24,12 +24,12 @@ def text(words: str) -> str:
 
 
 def moment(seconds: float) -> datetime:
-    """A moment given in seconds since 1970-01-01 UTC."""
+    """The time for seconds since 1970-01-01 UTC."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def time_of_day(seconds: float, taken: float) -> str:
-    """A moment as a time of day, with the date if it is not obvious."""
+    """A time of day, with the date if it is not obvious."""
     when = moment(seconds)
     if abs(taken - seconds) < _SAME_DAY:
         return f"{when:%H:%M:%S}"
@@ -58,7 +58,7 @@ def span(seconds: float) -> str:
 
 
 def ago(seconds: float, taken: float) -> str:
-    """How long before `taken` a moment was."""
+    """How long before `taken` a time was."""
     return "just now" if taken - seconds < 1 else f"{span(taken - seconds)} ago"
 
 
@@ -82,7 +82,7 @@ def plural(number: int, one: str, many: str = "") -> str:
 
 
 def label(health: HostHealth) -> str:
-    """The familiar name of a host: the name passed to `find`, or its address without a scheme; for scopes, theirs."""
+    """The familiar name of a host: the name passed to `find`, or its address without a scheme; then a scope's name."""
     origin, mark, scope = health.host.partition("#")
     name = health.names[0] if health.names else origin.rpartition("://")[2]
     name += f"#{scope}" if mark else ""

@@ -38,7 +38,7 @@ def app(
                 method=environ["REQUEST_METHOD"],
                 path=environ.get("PATH_INFO", ""),
                 query=environ.get("QUERY_STRING", ""),
-                # WSGI has bytes as if they were Latin-1.
+                # WSGI passes the bytes as if they were Latin-1.
                 mounted=environ.get("SCRIPT_NAME", "").encode("latin-1", "replace").decode("utf-8", "replace"),
                 accept_encoding=environ.get("HTTP_ACCEPT_ENCODING", ""),
                 if_none_match=environ.get("HTTP_IF_NONE_MATCH", ""),

@@ -1,4 +1,4 @@
-"""Opens the file: checks before opening, creation, and the texts of its faults."""
+"""Opens the file of a fleet: checks it, creates it, and puts its errors into words."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ __all__ = [
     "renew_after_fork",
 ]
 
-#: Device and number: the same path may be another file by now.
+#: Device and inode: the same path may be another file by now.
 Identity = tuple[int, int]
 
-#: Bytes of a database that tell whose it is.
+#: Bytes at the beginning of a database that tell which program it belongs to.
 _HEAD = 100
-#: "slpw": a database of anything else is left alone.
+#: "slpw". A database with any other application id is left alone.
 _APPLICATION = 0x736C7077
-#: Seconds that SQLite waits for another process at a time. Between two such waits a fork may go ahead.
+#: Seconds that SQLite waits for another process at a time. Between two such waits, a fork can proceed.
 BUSY_FOR = 0.05
-#: Where SQLite's locks do not reach the other machines, or not at all.
+#: File systems on which SQLite's locks do not reach other machines, or do not work at all.
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "beegfs", "gpfs", "glusterfs", "ncpfs", "sshfs"}
 )
 _MOUNTS = Path("/proc/self/mountinfo")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-#: Without an id of the boot: how far the wall clock may move away from the other one before that counts as a new boot.
+#: Without a boot id: seconds that the wall clock may move against the monotonic clock before that counts as a new boot.
 _MOST_DRIFT = 60.0
 _NO_CLOCK = ("", 0.0)
 
-#: How often this process has a file open. Held while one is opened.
+#: How many connections this process has to each file, and the lock for this table.
 _open_here: Counter[Identity] = Counter()
 _opening = threading.Lock()
 
@@ -66,10 +66,10 @@ class Opened:
     pid: int
     boot: str
     zero: float
-    """What the store's clock said when the machine's steady one stood at 0."""
+    """The store's time at which the machine's monotonic clock was 0."""
 
     def is_off(self, clock: Clock) -> bool:
-        """Whether the machine may have slept or restarted since. Only used if the system has no boot id."""
+        """Whether the machine may have slept or restarted since. Always false if the system has a boot id."""
         return not self.boot and abs(clock.wall() - clock.monotonic() - self.zero) > _MOST_DRIFT
 
 
@@ -90,7 +90,7 @@ def look(path: Path) -> os.stat_result | None:
             return None
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"{path} is {files.kind(status.st_mode)}, not a regular file")
-        # Where anyone may make files, another user could have made this one, and say what he likes to our workers.
+        # In a folder where anyone may create files, another user could control our workers with this file.
         if not files.owned_here(status) and path.parent.stat().st_mode & stat.S_IWOTH:
             raise StoreError(f"{path} belongs to another user (uid {status.st_uid}), and anyone may make files there")
         return status
@@ -103,7 +103,7 @@ def identity(status: os.stat_result) -> Identity:
 def open_file(path: Path, clock: Clock) -> Opened:
     """Open it, or create it if it does not exist. Raises `StoreError`, `OSError` and `sqlite3.Error`."""
     look(path)
-    path = Path(os.path.realpath(path))  # the files beside it lie where it really is
+    path = Path(os.path.realpath(path))  # SQLite's other files lie beside the real one
     if (status := look(path)) is None:
         _make(path)
         if (status := look(path)) is None:
@@ -141,12 +141,12 @@ def renew_after_fork() -> None:
 
 
 def _connect(path: Path, which: Identity) -> sqlite3.Connection:
-    # Before SQLite sees it: it takes what lies beside the file for a part of it, and writes that into any other that
-    # was put in its place. Not where the process has it open, for closing any descriptor of a file lets go of all locks
-    # that the process has on it.
+    # Before SQLite opens it, because SQLite would write a `-wal` that lies beside it into whatever file was put in its
+    # place. Not if this process has it open: closing any descriptor of a file releases all locks that the process has
+    # on it.
     if not _open_here[which]:
         _check_content(path)
-    # `rw`: never made by SQLite, whose new file everyone might read.
+    # `rw`: SQLite must not create the file, because everyone might be able to read it.
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw", uri=True, timeout=BUSY_FOR, isolation_level=None, check_same_thread=False
     )
@@ -155,28 +155,28 @@ def _connect(path: Path, which: Identity) -> sqlite3.Connection:
 
 
 def _check_content(path: Path) -> None:
-    """Raise `StoreError` for what is neither ours nor empty."""
+    """Raise `StoreError` for a file that is neither ours nor empty."""
     with files.open_regular(path) as file:
         head = file.read(_HEAD)
     if not head:
         return
     if len(head) < _HEAD or not head.startswith(b"SQLite format 3\0"):
         raise StoreError(f"{path} is not an SQLite database; it was not changed: use another path")
-    # https://www.sqlite.org/fileformat.html, 1.3: the application's id at 68, and the user's version at 60
+    # https://www.sqlite.org/fileformat.html, 1.3: the application id is at 68
     if int.from_bytes(head[68:72]) != _APPLICATION:
         raise StoreError(f"{path} is a database of another program; it was not changed: use another path")
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, clock: Clock) -> tuple[str, float]:
-    """Make the tables if it is empty; then the id of the boot, and the zero of the store's clock."""
+    """Create the tables if the file is empty. Returns the boot id, and the zero of the store's clock."""
     run = connection.execute
-    run("PRAGMA mmap_size = 0")  # else a file that is cut kills the process
+    run("PRAGMA mmap_size = 0")  # else a file that is truncated kills the process
     run("PRAGMA trusted_schema = OFF")
     run("PRAGMA cell_size_check = ON")
-    # Not flushed to the disk with each word, but so that a power cut leaves a whole file.
+    # Not every write is flushed to the disk, but a power cut leaves the file intact.
     run("PRAGMA synchronous = NORMAL")
     if _value(connection, "PRAGMA application_id") == 0:
-        # Before there is anything beside it: so what the file itself begins with tells whose it is.
+        # Before WAL mode adds other files: so the application id is in the file itself.
         with _transaction(connection):
             if _value(connection, "PRAGMA application_id") == 0:
                 for statement in SCHEMA.split(";"):
@@ -220,21 +220,21 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _make(path: Path) -> None:
-    """Make an empty file that only its owner may read, unless another process is faster."""
+    """Create an empty file that only its owner may read, unless another process is faster."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        # One at a time: what lies beside the new file is removed, and must not be that of a newer one.
+        # One process at a time: the old files beside the new one are removed, and must not be those of a newer one.
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BeingMade(f"{path} is being created by another process") from None
         if look(path) is not None:
             return
-        # Left from one that was deleted alone. With it, those who had that open would be heard here.
+        # Left over if only the main file was deleted. Processes that still have that one open would be heard here.
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        # Under another name first: once it has its own, another thread may have it open, and closing ours would let go
-        # of that one's locks.
+        # Under another name first: once it has its final name, another thread may have it open, and closing our
+        # descriptor would release that one's locks.
         new = path.with_name(f"{path.name}.{os.urandom(6).hex()}.new")
         os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         try:
@@ -247,7 +247,7 @@ def _make(path: Path) -> None:
 
 
 def _boot() -> str:
-    """What is another one each time the machine starts; empty where the system does not tell."""
+    """An id that is new each time the machine starts; empty if the system has none."""
     try:
         return _BOOT.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
@@ -255,7 +255,7 @@ def _boot() -> str:
 
 
 def _network(device: int) -> str | None:
-    """The kind of network file system that it is, where that is known."""
+    """The kind of network file system with this device; None if it is none or unknown."""
     try:
         mounts = _MOUNTS.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -271,12 +271,12 @@ def _network(device: int) -> str | None:
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Whether another process has it locked, so that a retry makes sense."""
+    """Whether another process has the file locked, so that a retry makes sense."""
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def fault(path: Path, error: Exception, timeout: float) -> StoreError:
-    """The error in one line."""
+    """The error as a `StoreError` with a text of one line."""
     match _code(error) if isinstance(error, sqlite3.Error) else None:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreError(f"{path} has been locked by another process for {timeout:g} s")
@@ -305,7 +305,7 @@ def _code(error: sqlite3.Error) -> int | None:
 
 
 def _line(error: Exception) -> str:
-    """Its text, which may quote the file: in one line, and not all of it."""
+    """The error's text, which may quote the file, as one short line of ASCII."""
     return ascii(" ".join(str(error).split()))[1:-1][:150]
 
 

@@ -1,4 +1,4 @@
-"""How rows are found and read, and how long a stored text may be."""
+"""How rows are found and read, and how texts are cut for storage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _KINDS = ("isolate", "restore", "reset")
-#: Whether an order or a host is still there: until its end, or for as long as workers put that off for all.
+#: Whether an order is still in force: until its end or, for an isolation without an end, as long as workers renew it.
 _HOLDS = "(ends > :now OR (:kept_until > :now AND kind = 'isolate' AND given_for IS NULL))"
 IN_TROUBLE = "SELECT * FROM hosts WHERE service = ? AND accusers > 0 ORDER BY changed LIMIT ?"
 CHANGED = "SELECT * FROM hosts WHERE service = ? AND changed > ? ORDER BY changed LIMIT ?"
@@ -56,7 +56,7 @@ class Host:
     cause: str | None = None
     look_at: float = 0.0
     accusers: int = 0
-    """Those that find it broken, and those whose attempts fail."""
+    """How many workers find it broken or failing."""
     failing: int = 0
     fine: int = 0
     changed: int = 0
@@ -73,7 +73,7 @@ class Host:
 
 
 def cut(value: str, most: int) -> str:
-    """The stored part of a text. Half a surrogate pair, which a file cannot store, becomes a question mark."""
+    """The part of a text that is stored. A lone surrogate, which cannot be stored, becomes a question mark."""
     return value[:most].encode("utf-8", "replace").decode()
 
 

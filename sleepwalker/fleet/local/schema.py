@@ -1,4 +1,4 @@
-"""The tables of the file, and what happens to their rows after the machine restarted."""
+"""The tables of the file, and what happens to their rows after the machine has restarted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sleepwalker.fleet.store import KEPT_FOR
 
 __all__ = ["LAYOUT", "SCHEMA", "begin_anew"]
 
-#: Another number means tables that this release does not know.
+#: The version of the tables. This release cannot use a file with another one.
 LAYOUT = 1
 
 SCHEMA = """
@@ -38,8 +38,8 @@ CREATE TABLE orders (
 
 
 def begin_anew(connection: sqlite3.Connection, now: float) -> None:
-    """All workers of before are gone, for the machine started anew, and moments of before may not be compared with
-    `now`: what was said is dropped, and under new ids those who are here tell all again. Orders stay."""
+    """Drop all workers and reports: the machine has restarted, and earlier times cannot be compared with `now`. The
+    services get new ids, so that the present workers report everything again. Orders stay."""
     run = connection.execute
     run("DELETE FROM workers")
     run("DELETE FROM views")

@@ -1,4 +1,4 @@
-"""The store in a file: when it is opened, retried, closed and opened again."""
+"""The store in a file: opens it, retries, closes it and opens it again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["FileStore"]
 
 T = TypeVar("T")
 
-#: What can come of a file that holds other things than ours.
+#: The errors of reading a file with data that is not ours.
 _GARBAGE = (ValueError, TypeError, OverflowError, LookupError)
 Begin = Literal["", "BEGIN", "BEGIN IMMEDIATE"]
 
@@ -65,7 +65,7 @@ class FileStore:
         self._timeout = timeout
         self._tries = math.ceil(timeout / BUSY_FOR)
         self._clock = clock
-        # Held during a call: for the threads that share it, and for a fork, which must not cut one in two.
+        # Held during a call, because threads share the store, and because a fork must not happen within a call.
         self._lock = threading.Lock()
         self._opened: Opened | None = None
         self._never = threading.Event()
@@ -97,7 +97,7 @@ class FileStore:
         return self._use(lambda opened: self._in(opened).overview(), "BEGIN", lambda: Overview(self._clock.wall()))
 
     def close(self) -> None:
-        self._is_closing = True  # read by a call that another thread is in: it closes at its end
+        self._is_closing = True  # a call that is running in another thread reads this, and closes at its end
         if self._lock.acquire(blocking=False):
             try:
                 self._close_if_wanted_locked()
@@ -105,10 +105,10 @@ class FileStore:
                 self._lock.release()
 
     def abandon(self) -> None:
-        """Without the lock: a thread of the parent may hold it."""
+        """Does not take the lock, which a thread of the parent may hold."""
         if self._opened is not None:
-            # SQLite takes the locks of the parent's connection for this process's own, which they are not, and so
-            # would any new connection to that file: until this process ends it does without.
+            # In this process, SQLite takes the locks of the parent's connection for its own, also for any new
+            # connection to that file. So the file cannot be used until this process ends.
             _abandoned.append(self._opened.connection)
             _torn.add(self.path)
             self._opened = None
@@ -117,7 +117,7 @@ class FileStore:
         return Service(opened.connection, self._service, opened.zero + self._clock.monotonic())
 
     def _use(self, act: Callable[[Opened], T], begin: Begin, absent: Callable[[], T] | None = None) -> T:
-        """What `act` gives; `absent` where there is no file and none is wanted."""
+        """The result of `act`; with `absent`, a missing file is not created, and its result is returned instead."""
         for _ in range(self._tries):
             done = self._try(act, begin, absent)
             if not isinstance(done, _Busy):
@@ -157,13 +157,13 @@ class FileStore:
             result = act(opened)
             run("COMMIT")
         except BaseException:
-            with contextlib.suppress(sqlite3.Error):  # SQLite itself has rolled back after some errors
+            with contextlib.suppress(sqlite3.Error):  # after some errors SQLite has rolled back already
                 run("ROLLBACK")
             raise
         return result
 
     def _current_locked(self) -> Opened | None:
-        """What is open, if it still is what is at the path."""
+        """The open file, if it is still the one at the path."""
         opened = self._opened
         if opened is not None and opened.pid != os.getpid():
             self.abandon()
@@ -210,17 +210,17 @@ class FileStore:
 
 @dataclass(frozen=True, slots=True)
 class _Busy:
-    """Another process was in the way."""
+    """Another process or thread had the file locked, or was creating it."""
 
     has_waited: bool
     """Whether SQLite has waited for it already."""
 
 
-#: Seconds that a fork waits for a call under way; the child of one that waited in vain goes without the fleet.
+#: Seconds that a fork waits for a running call. If it is still running then, the child cannot use the file.
 _FORK_WAITS = 1.0
 _stores: weakref.WeakSet[FileStore] = weakref.WeakSet()
 _parted: list[tuple[FileStore, bool]] = []
-#: Connections of a parent, which must not even be closed, and the files that they have open here.
+#: Connections of a parent, which must not even be closed, and the files that they still have open in this process.
 _abandoned: list[sqlite3.Connection] = []
 _torn: set[Path] = set()
 

@@ -32,14 +32,14 @@ from sleepwalker.fleet.verdicts import ACCUSES, Tally
 
 __all__ = ["Service"]
 
-#: What has ended is not seen any more; it is deleted once an hour, or after so many changes.
+#: Expired rows are ignored. They are deleted once an hour, or after this many changes.
 _SWEEP_AFTER, _SWEEP_CHANGES = 3_600.0, 20_000
-#: Hosts that came back, of which the round is remembered: a program that visits millions must not fill the disk.
+#: How many healthy hosts are kept, for their round: a program that visits millions must not fill the disk.
 _CALM_HOSTS = 10_000
 
 
 class Service:
-    """One service within one transaction; `now` is the store's clock."""
+    """One service within one transaction. `now` is the store's clock."""
 
     def __init__(self, connection: sqlite3.Connection, name: str, now: float) -> None:
         self._run = connection.execute
@@ -59,7 +59,7 @@ class Service:
         if len(said.views) > VIEWS:
             raise StoreError(f"one sync may report at most {VIEWS:,} hosts, and this one reports {len(said.views):,}")
         self._make()
-        # A version that this store has not reached yet is of another past: a copy of the file was put back.
+        # If this store has not reached that version yet, an older copy of the file was put back.
         afresh = said.since < 0 or said.store != self._store or said.since > self._version
         self._age()
         if said.renew:
@@ -88,7 +88,7 @@ class Service:
         if number:
             self._counter = max(self._counter, number)
             if stands is not None and stands[4] < number:
-                # It was given to a store that had lost the numbers, after the one that is told again: it outranks it.
+                # The stored order was given after the store had lost its numbers, so it is newer: renumber it above.
                 self._counter += 1
                 self._version += 1
                 self._run(
@@ -141,7 +141,7 @@ class Service:
                 kept.accusers = opinions["broken"] + kept.failing
                 tallies[host] = kept.tally
             else:
-                del views[host]  # all that accused it are gone
+                del views[host]  # all workers that reported trouble are gone
         orders = {name: order for name, order, _ in self._orders(-1) if order.kind != "reset"}
         return Overview(self._now, workers, tallies, views, orders)
 
@@ -171,7 +171,7 @@ class Service:
 
     def _renew(self) -> None:
         if self._kept_until <= self._now:
-            self._sweep()  # what had ended before stays so
+            self._sweep()  # so that the renewal does not revive expired rows
         self._kept_until = self._now + KEPT_FOR
 
     def _sweep_if_due(self) -> None:
@@ -228,7 +228,7 @@ class Service:
         )  # fmt: skip
 
     def _clear(self, host: Host) -> None:
-        """Nothing is said of the host any more."""
+        """Remove all reports on the host."""
         if host.accusers or host.fine:
             self._run("DELETE FROM views WHERE service = ? AND host = ?", (self._number, host.host))
         host.accusers = host.failing = host.fine = 0
@@ -242,7 +242,7 @@ class Service:
         host.fine -= opinion == "fine"
 
     def _hear(self, worker: str, name: str, view: View) -> bool:
-        """Put a view down; whether it came too late, for its round is over."""
+        """Store a view. Returns whether it came too late, because its round is over."""
         if len(name) > NAME:
             return False
         name = cut(name, NAME)
@@ -262,7 +262,7 @@ class Service:
         if not view.back:
             is_news |= self._count(worker, host, view)
             if view.answered and host.accusers:
-                is_back = host.failed_at == -math.inf  # another look was answered before, and none failed since
+                is_back = host.failed_at == -math.inf  # another probe was answered before, and none failed since
                 host.failed_at = -math.inf
                 is_news = True
         if is_back and host.accusers:
@@ -274,7 +274,7 @@ class Service:
         return False
 
     def _count(self, worker: str, host: Host, view: View) -> bool:
-        """Put down what a worker says of a host in its present round; whether that changed anything."""
+        """Count a worker's view of a host in its current round. Returns whether that changed anything."""
         own = self._run(
             "SELECT opinion FROM views WHERE service = ? AND worker = ? AND host = ?", (self._number, worker, host.host)
         ).fetchone()
@@ -313,7 +313,7 @@ class Service:
         return True
 
     def _orders(self, since: int) -> Iterator[tuple[str, Order, int]]:
-        """Name, order and the version at which it was given."""
+        """For each order since that version: name, order, and the version at which it was given."""
         for row in self._run(ORDERS, {**self._moment(), "since": since}):
             _, name, _, kind, number, reason, by, given_for, ends, changed = row
             left = None if given_for is None else min(float(ends) - self._now, float(given_for))
@@ -337,7 +337,7 @@ class Service:
                 if since < 0 and order.kind == "reset":
                     continue
                 if name in orders:
-                    # One of each name fits: it is told by the next answer, which begins just before it.
+                    # Only one order per name fits. The next answer, which begins just before this one, has it.
                     version, more = min(version, changed - 1), True
                 else:
                     orders[name] = order

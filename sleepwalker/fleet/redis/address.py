@@ -1,5 +1,6 @@
-"""The URL of a Redis: one server, the servers that a Sentinel watches, or a cluster. It is read strictly, and a text
-about what is wrong with it shows nothing of it: any part of it can be a piece of a password.
+"""The URL of a Redis: one server, the servers that a Sentinel monitors, or a cluster.
+
+It is read strictly. Errors do not quote it, because any part of it can be a piece of a password.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 Kind = Literal["one", "sentinel", "cluster"]
 Node = tuple[str, int]
 
-#: What a URL may begin with: which kind of place that is, and whether TLS protects the way there.
+#: The schemes of a URL, each with the kind of address, and whether it uses TLS.
 _SCHEMES: dict[str, tuple[Kind, bool]] = {
     "redis": ("one", False),
     "rediss": ("one", True),
@@ -35,24 +36,24 @@ class Address:
 
     kind: Kind
     shown: str
-    """For people: without user, password and query."""
+    """The URL for people: without user, password and query."""
     nodes: tuple[Node, ...] = ()
-    """Servers, Sentinels, or some nodes of a cluster."""
+    """The server, the Sentinels, or some nodes of a cluster."""
     path: str | None = None
-    """Of a socket, in place of nodes."""
+    """The path of a socket, instead of nodes."""
     db: int = 0
     master: str = ""
-    """The name under which Sentinel watches the servers."""
+    """The name under which Sentinel monitors the servers."""
     tls: bool = False
     tls_options: Mapping[str, str | bool] = field(default_factory=dict)
-    """As redis-py has them."""
+    """By the names of redis-py."""
     login: tuple[str | None, str | None] = field(default=(None, None), repr=False)
     """User and password."""
     sentinel_login: tuple[str | None, str | None] = field(default=(None, None), repr=False)
 
 
 def read(url: str) -> Address:
-    """Raises ValueError: one line that says what is wrong and what would be right, and shows nothing of the URL."""
+    """The address in a URL. Raises ValueError, whose one line says what is wrong and what is right without quoting."""
     parts, fault = _split(url)
     if parts is None:
         raise ValueError(fault)
@@ -89,7 +90,7 @@ def read(url: str) -> Address:
 
 
 def _split(url: str) -> tuple[SplitResult | None, str]:
-    """The parts of the URL; or None, and what is wrong. What urllib would raise quotes the URL."""
+    """The parts of the URL; or None, and what is wrong. It raises nothing: urllib's own error quotes the URL."""
     known = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
     try:
         parts = urlsplit(url)
@@ -108,7 +109,7 @@ def _split(url: str) -> tuple[SplitResult | None, str]:
 
 
 def _login(netloc: str) -> tuple[tuple[str | None, str | None], str]:
-    """User and password, and what comes after them."""
+    """User and password, and the rest."""
     given, _, places = netloc.rpartition("@")
     user, _, password = given.partition(":")
     return (unquote(user) or None, unquote(password) or None), places
@@ -132,7 +133,7 @@ def _node(place: str, default: int) -> Node:
 
 
 def _path(kind: Kind, path: str) -> tuple[str, int]:
-    """The name of the servers that Sentinel watches, and the number of the database."""
+    """The name of the servers that Sentinel monitors, and the number of the database."""
     steps = [unquote(step) for step in path.strip("/").split("/") if step]
     master = ""
     if kind == "sentinel":
@@ -169,7 +170,7 @@ def _options(query: str, allowed: tuple[str, ...]) -> dict[str, str]:
     given = parse_qsl(query, keep_blank_values=True)
     for at, (name, _) in enumerate(given, 1):
         if name not in allowed:
-            # What is behind the question mark may be the end of a password.
+            # After an unescaped question mark, this may be the end of a password.
             shown = name if name in (*_TLS_OPTIONS, *_SENTINEL_OPTIONS, "username", "password") else f"number {at}"
             raise ValueError(
                 f"the URL of the fleet's store has an option that its scheme does not allow ({shown}); allowed are: "
@@ -188,5 +189,5 @@ def _tls_options(options: Mapping[str, str]) -> dict[str, str | bool]:
             raise ValueError(f"ssl_check_hostname, in the URL of the fleet's store, is one of: {', '.join(_FLAGS)}")
         given["ssl_check_hostname"] = _FLAGS[flag]
     if given.get("ssl_cert_reqs") == "none":
-        given["ssl_check_hostname"] = False  # redis-py 6.0 does not see to that by itself
+        given["ssl_check_hostname"] = False  # redis-py 6.0 does not do that by itself
     return given

@@ -1,4 +1,4 @@
-"""Compact bytes for the script's arguments and results. Unreadable data raises `StoreError`."""
+"""Packs the script's arguments into compact bytes, and unpacks its results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VIEW = struct.Struct(">cBId")  # opinion, flags, round, lasted; then the cause
 _FAILED, _BACK, _ANSWERED = 1, 2, 4
 _TALLY = struct.Struct(">IIIIddd")  # accusers, failing of them, fine, round, since, began, failed_at; then the cause
 _SAID = struct.Struct(">cdd")  # opinion, since, moment; then the cause
-_ORDER = struct.Struct(">cdd")  # kind, number, left; then the lengths of the reason and of by whom, and these
+_ORDER = struct.Struct(">cdd")  # kind, number, left; then the lengths of `reason` and `by`, and their texts
 _LENGTH = struct.Struct(">HH")
 _NONE = 0xFFFF
 _KINDS: dict[bytes, Literal["isolate", "restore", "reset"]] = {b"i": "isolate", b"r": "restore", b"x": "reset"}
@@ -37,7 +37,7 @@ _MOST = 2**32 - 1
 
 
 def raw(text: str) -> bytes:
-    """Half a surrogate pair, as a file name may have it, goes there and back like any other character."""
+    """The text as bytes. A lone surrogate, as in a file name, can be stored like any other character."""
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -86,7 +86,7 @@ def _view(view: View) -> bytes:
 
 
 def _cause(cause: str | None) -> bytes:
-    """None and an empty text are told apart."""
+    """The cause as bytes. A leading `=` tells an empty text from None."""
     return b"" if cause is None else b"=" + raw(cause[:CAUSE])
 
 
@@ -146,7 +146,7 @@ def heard(answer: Sequence[Any]) -> Heard:
 
 
 def version(state: bytes) -> tuple[str, int]:
-    """From the value of the key `state`."""
+    """The store's id and version, from the value of the key `state`."""
     store, number, _ = state.decode("ascii").split(" ", 2)
     return store, int(number)
 

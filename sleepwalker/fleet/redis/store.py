@@ -18,17 +18,17 @@ from sleepwalker.frames import without_locals
 
 _T = TypeVar("_T")
 
-#: As many hosts in trouble as an overview shows.
+#: The most hosts in trouble that an overview shows.
 _HOSTS_SHOWN = 10_000
 #: The script's parts, in order: together they are one chunk of Lua.
 _PARTS = ("reading.lua", "rules.lua", "commands.lua")
-#: Views of so many workers are asked for at once: each is a command, between which the server serves others.
+#: How many workers' views are requested at once. Each is a command, and between commands the server serves others.
 _AT_ONCE = 50
 
 
 @functools.cache
 def _script() -> tuple[bytes, bytes]:
-    """The script, and its SHA-1, by which servers know it."""
+    """The script, and its SHA-1, by which servers identify it."""
     constants = f"local KEPT, RESTORED, RESET = {KEPT_FOR:.0f}, {RESTORED_FOR:.0f}, {RESET_FOR:.0f}\n"
     constants += f"local ALL_HOSTS = {_HOSTS_SHOWN}\n"
     folder = resources.files("sleepwalker.fleet.redis")
@@ -70,12 +70,12 @@ class RedisStore:
         if not 0 < timeout < 3600:
             raise ValueError(f"timeout must be a number of seconds above 0 and below 3600, not {timeout!r}")
         self.shown: str = where.shown
-        # Braces would end the part of the key that says its slot.
+        # Braces would end the part of the key that determines its slot.
         service = quote(service, safe="/:@ -_.~", errors="replace")
         self._prefix = b"sleepwalker:{%s}:" % service.encode()
         self._state = self._prefix + b"state"
         try:
-            from sleepwalker.fleet.redis.wire import Wire  # noqa: PLC0415 - what imports redis-py
+            from sleepwalker.fleet.redis.wire import Wire  # noqa: PLC0415 - it imports redis-py
         except ModuleNotFoundError as error:
             if error.name != "redis":
                 raise
@@ -109,7 +109,7 @@ class RedisStore:
 
     @without_locals
     def overview(self) -> Overview:
-        """Two round trips or more, so that one long step does not block the server."""
+        """Takes several round trips if hosts are in trouble, so that no long step blocks the server."""
         seen = self._read(packing.overview, self._run([b"overview"]))
         if not seen.tallies:
             return seen
@@ -130,7 +130,7 @@ class RedisStore:
         self._wire.close()
 
     def abandon(self) -> None:
-        # In a child the connection is closed without a word: redis-py shuts one down in the process that made it only.
+        # Safe in a child: redis-py shuts a connection down only in the process that made it.
         self._wire.close()
 
     def _run(self, arguments: Sequence[bytes]) -> Any:
@@ -140,7 +140,7 @@ class RedisStore:
         return answer
 
     def _read(self, read: Callable[..., _T], *answer: Any) -> _T:
-        """Data that cannot be read was written by another program."""
+        """The unpacked answer. Raises `StoreError` for unreadable data, which another program must have written."""
         with contextlib.suppress(Exception):  # garbage fails in many ways
             return read(*answer)
         self._wire.close()

@@ -1,8 +1,8 @@
-"""One connection to a Redis at a time, and what went wrong with it in one line that names no credentials.
+"""One connection to a Redis at a time, and its errors as one line without credentials.
 
-redis-py speaks to the server; its pool, its retries, its Sentinel and its cluster client are left out. They wait and
-try again on their own account, several times as long as anybody allowed. All that we keep is in one slot of a cluster,
-so one connection, to that slot's node, is all that it takes.
+redis-py speaks to the server, but its pool, retries, Sentinel and cluster client are not used: they wait and retry
+several times as long as the timeout allows. All our keys are in one slot of a cluster, so one connection, to that
+slot's node, is enough.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from sleepwalker.clock import Clock
 from sleepwalker.fleet.redis.address import Address, Node
 from sleepwalker.fleet.store import StoreError
 
-#: So many times a cluster may send us on to another node within one call.
+#: The most attempts in one call, as a cluster may redirect us to another node each time.
 _HOPS = 4
-#: Nodes of a cluster that are remembered beside those of the URL.
+#: The most nodes of a cluster that are remembered, including those of the URL.
 _MOST_NODES = 64
 
-#: What a server's error means, by the name of redis-py's class or by the first word. SERVICE stands for the service.
+#: The meaning of a server's error, by the name of redis-py's class or by its first word. SERVICE is replaced.
 _MEANINGS = {
     "AuthenticationError": "it refused the user or the password",
     "AuthenticationWrongNumberOfArgsError": "it refused the user or the password",
@@ -46,11 +46,11 @@ _MEANINGS = {
     "WRONGTYPE": "other data is stored under the fleet's keys",
     "InvalidResponse": "the server that answers is not Redis",
 }
-#: Errors without a word of their own, by what is in them.
+#: Errors without a class or first word of their own, by a part of their text.
 _TEXTS = {
     "The user executing the script": "NoPermissionError",
-    "unauthenticated": "AuthenticationError",  # to a long command, before anything else
-    "OOM command not allowed": "OutOfMemoryError",  # from within the script, to Redis before 7; likewise these
+    "unauthenticated": "AuthenticationError",  # the answer to a long command before any login
+    "OOM command not allowed": "OutOfMemoryError",  # raised within the script by Redis before 7, like those below
     "READONLY ": "ReadOnlyError",
     "MISCONF ": "MISCONF",
     "WRONGTYPE ": "WRONGTYPE",
@@ -80,7 +80,7 @@ class Deadline:
 
 
 class _Bounded:
-    """A socket on which every wait ends with the call's deadline: many small pieces do not add up to more."""
+    """A socket on which every wait ends with the call's deadline, so that many short waits do not add up to more."""
 
     def __init__(self, sock: Any, left: Callable[[], float]) -> None:
         self._sock = sock
@@ -105,24 +105,24 @@ class _Bounded:
 
 
 class Wire:
-    """Asks a server. Each call connects where there is no connection, and ends with its deadline; after an error the
-    next one connects anew."""
+    """Sends commands to a server. Each call connects if there is no connection, and ends by its deadline. After an
+    error, the next call connects anew."""
 
     def __init__(self, address: Address, service: str, timeout: float, clock: Clock) -> None:
         self._address = address
         self._service = service
-        """As it stands in the keys."""
+        """The service as it is written in the keys."""
         self._timeout = timeout
         self._clock = clock
         self._deadline = Deadline(clock, timeout)
         self._connection: Any = None
         self._pid = os.getpid()
-        #: Where to try first: the node or Sentinel that answered last, then the others.
+        #: In the order in which to try them: the node or Sentinel that answered last, then the others.
         self._nodes = list(address.nodes)
 
     def ask(self, *commands: Sequence[bytes], instead: Sequence[bytes] | None = None) -> list[Any]:
-        """The answers to commands that are sent together. `instead` is sent in place of the first one where the server
-        does not know its script. Raises StoreError."""
+        """The answers to commands that are sent together. If the server does not know the script of the first one,
+        `instead` is sent in its place. Raises StoreError."""
         self._deadline = Deadline(self._clock, self._timeout)
         failure = ""
         done = False
@@ -132,7 +132,7 @@ class Wire:
             return answers
         except StoreError as error:
             failure = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever a library makes of what a server sends
+        except Exception as error:  # noqa: BLE001 - a library may raise anything for what a server sends
             failure = self._meaning(error)
         finally:
             if not done:
@@ -140,7 +140,7 @@ class Wire:
         raise StoreError(f"{self._address.shown}: {failure}")
 
     def close(self) -> None:
-        """Without waiting. After a fork the child closes its copy of the socket, and the parent's stays open."""
+        """Close the connection, without waiting. A forked child closes its copy of the socket, not the parent's."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()
@@ -157,7 +157,7 @@ class Wire:
             except RedisError as error:
                 if type(error).__name__ != "MovedError" or self._address.kind != "cluster":
                     raise
-                # A node without a name of its own is where we are, by another port.
+                # A node without a host name is at the current host, at another port.
                 node = (getattr(error, "host", "") or self._nodes[0][0], int(getattr(error, "port", 0)))
             self.close()
             self._nodes = [node, *(other for other in self._nodes if other != node)][:_MOST_NODES]
@@ -195,8 +195,8 @@ class Wire:
             self._learn_nodes()
 
     def _first_of(self, attempt: Callable[[Node, float], Any]) -> Any:
-        """What the first node gives that does; it is tried first from then on. One that is silent must leave time for
-        the others."""
+        """The result of the first node that gives one. It is tried first from then on. A silent node must leave time
+        for the others."""
         failure: Exception = StoreError("none was tried")
         for at, node in enumerate(list(self._nodes)):
             try:
@@ -209,7 +209,7 @@ class Wire:
         raise failure
 
     def _ask_sentinels(self) -> Node:
-        """Where the master is now."""
+        """The node that is the master now."""
 
         def ask(node: Node, seconds: float) -> Node:
             connection = self._opened(node, seconds, of_sentinel=True)
@@ -226,7 +226,7 @@ class Wire:
         return master
 
     def _learn_nodes(self) -> None:
-        """So that the cluster is found when those of the URL have gone."""
+        """Remember the cluster's nodes, so that it is found if those of the URL are gone."""
         try:
             self._connection.send_command(b"CLUSTER", b"SLOTS")
             rows = self._connection.read_response()
@@ -239,7 +239,7 @@ class Wire:
         del self._nodes[_MOST_NODES:]
 
     def _opened(self, node: Node | None, seconds: float, *, of_sentinel: bool = False) -> Any:
-        """A connection with user, password and database set. `seconds` are for each step of it."""
+        """A connection with user, password and database set. `seconds` limits each step of connecting."""
         address = self._address
         user, password = address.sentinel_login if of_sentinel else address.login
         options: dict[str, Any] = {
@@ -268,7 +268,7 @@ class Wire:
     # -- what went wrong ----------------------------------------------------------------------------------------------
 
     def _meaning(self, error: Exception) -> str:
-        """In one line of ours; of the server's own words only those that cannot quote what it was sent."""
+        """The error in one line of ours. Of the server's words, only those that cannot quote what it was sent."""
         seen: set[int] = set()
         link: BaseException | None = error
         while link is not None and id(link) not in seen:
@@ -278,7 +278,7 @@ class Wire:
             if isinstance(link, ssl.SSLError):
                 return f"TLS failed: {link.reason or 'no handshake'}"
             if isinstance(link, TimeoutError | redis.TimeoutError):
-                # A server without TLS waits in silence for the rest of what it takes for a command.
+                # A server without TLS takes the handshake for a command, and waits in silence for the rest of it.
                 doubt = ", or it does not speak TLS" if self._address.tls and self._connection is None else ""
                 return f"no answer in time ({self._timeout:g} s){doubt}"
             for kind, meaning in _SYSTEM.items():
@@ -308,8 +308,8 @@ class Wire:
 
 
 def _bounded(kind: type[redis.Connection]) -> type[Any]:
-    """redis-py's class, with a socket whose waits end with the call's deadline. Where a later release makes its socket
-    elsewhere, each of its waits still ends by itself."""
+    """redis-py's class, with a socket whose waits end with the call's deadline. If a later release makes its socket
+    elsewhere, each single wait still has its timeout."""
 
     class Connection(kind):  # type: ignore[valid-type,misc]
         bound: Callable[[], float]
