@@ -38,9 +38,9 @@ from sleepwalker.transport.outgoing import OutgoingRequest
 from sleepwalker.transport.url import origin_of, safe_path
 
 _STREAMS = Streams(watch_stream, translate, (ClosedByReader,))
-#: Hosts to which sockets are kept at once.
+#: The most hosts to which sockets are kept at once.
 _POOLS = 64
-#: In place of the `verify` that a context was made from: each request says its own.
+#: Stands for the `verify` that a context was made from: each request has its own.
 _UNKNOWN = object()
 
 
@@ -179,7 +179,7 @@ class RequestsAdapter(Adapter):
     def _call(
         self, place: Place, compiled: CompiledPolicy, given: requests.PreparedRequest, stream: bool
     ) -> SendableCall:
-        """What the engine and the transport get of a request, which stays as it was given."""
+        """The call for the engine and the transport. The given request is not changed."""
         host, places = place.host, self._places
         prepared, body = given.copy(), _body_of(given)
         headers: CaseInsensitiveDict[Any] = prepared.headers
@@ -226,7 +226,7 @@ class _Direct:
     def __init__(self, send: Callable[..., requests.Response]) -> None:
         self._send = send
         self.cookies: RequestsCookieJar | None = None
-        """Those are the session's to add."""
+        """None: the session adds them itself."""
 
     def send(
         self, request: requests.PreparedRequest, *, stream: bool, allow_redirects: bool, timeout: Any, **settings: Any
@@ -237,7 +237,7 @@ class _Direct:
 def _seconds(timeout: Any) -> tuple[float, float]:
     """A request's `timeout` as seconds to connect and to wait for each next byte; infinity for no limit.
 
-    ValueError for what is neither a number, nor a pair of them or None, nor urllib3's `Timeout`.
+    ValueError for a tuple that is not a pair, and for a number that is not positive.
     """
     connect = read = timeout
     if isinstance(timeout, tuple):
@@ -250,7 +250,7 @@ def _seconds(timeout: Any) -> tuple[float, float]:
 
 
 def _limit(seconds: Any) -> float:
-    if seconds is None or not isinstance(seconds, int | float):  # else urllib3's mark for its default, which is none
+    if seconds is None or not isinstance(seconds, int | float):  # such as urllib3's mark for its default, no limit
         return float("inf")
     if seconds <= 0:
         raise ValueError(f"timeout must be a positive number of seconds, or None for no limit, not {seconds!r}")

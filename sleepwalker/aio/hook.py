@@ -1,4 +1,4 @@
-"""What makes connections for an `AsyncConnectionManager`."""
+"""Hooks: they create connections for an `AsyncConnectionManager`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _C_co = TypeVar("_C_co", covariant=True)
 
 
 class AsyncHook(Protocol[_C_co]):
-    """What an `AsyncConnectionManager` takes for a hook: one of either kind, or any object with such a `connect`."""
+    """What an `AsyncConnectionManager` accepts as a hook: one of either kind, or any object with such a `connect`."""
 
     def connect(self, host: str, auth: Any, /) -> Awaitable[_C_co | None] | _C_co | None:
         """A connection to `host` with `auth`; None if this hook does not know the host."""

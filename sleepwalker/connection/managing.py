@@ -44,9 +44,9 @@ class ManagerBase(Operated, Generic[_Clock, _Found_co]):
     _own_clock: ClassVar[Clock]
     """The clock of a manager that is given none."""
     _made: ClassVar[Callable[..., FinderBase]]
-    """Makes what drives its lookups."""
+    """Makes the driver of its lookups."""
     _joined: Client | None = None
-    """The fleet that this manager was given; None where it was not."""
+    """The fleet that this manager was given; None if it was given none."""
 
     @without_locals
     def __init__(

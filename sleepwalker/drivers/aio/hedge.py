@@ -9,7 +9,7 @@ from typing import Any
 from sleepwalker.clock import Clock
 from sleepwalker.engine import DUE, LATE, Completed, Final, Hold, Outcome, Reply, Send, Step, Steps
 
-#: Seconds after its deadline until which a hedge attempt is waited for.
+#: For how many seconds after the deadline a hedge attempt is waited for.
 _GRACE = 0.03
 #: Makes the attempt that a step asks for. True for a hedge attempt, which needs a request of its own.
 Begin = Callable[[Send, bool], Coroutine[Any, Any, Outcome]]
@@ -34,7 +34,7 @@ async def hedge(
     end = step.deadline + _GRACE
     try:
         while True:
-            # Without an outcome there is nothing to do before one is there: each attempt has a deadline of its own.
+            # Until the first outcome there is nothing else to do: each attempt has a deadline of its own.
             until = min(due or end, end) if outcomes or due is not None else None
             timeout = None if until is None else max(0.0, until - clock.monotonic())
             done, _ = await asyncio.wait(under_way, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
