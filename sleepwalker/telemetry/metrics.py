@@ -248,7 +248,7 @@ class HostMetrics:
 
     def read(self, records: Iterable[CountedHost]) -> list[tuple[Family, list[Point]]]:
         """All families with their values as of now."""
-        # Records without a call say nothing, and shall take no label.
+        # Records without a call say nothing, and take no label.
         used = [one for one in records if one.host.counters.calls or one.connections or one.host.isolated]
         if self._process != os.getpid():  # after a fork: a thread of the parent may have held the lock
             self._lock, self._process = threading.Lock(), os.getpid()

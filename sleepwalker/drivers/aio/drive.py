@@ -24,7 +24,7 @@ async def drive(
     hedged: Hedged | None = None,
     receive: Receiver | None = None,
 ) -> Final:
-    """Perform the steps to their end, and return that.
+    """Perform the steps to their end, and return the `Final`.
 
     A cancelled task ends here with its attempt: the call's permits are returned, and nothing counts against the host.
 

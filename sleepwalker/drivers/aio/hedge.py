@@ -34,7 +34,7 @@ async def hedge(
     end = step.deadline + _GRACE
     try:
         while True:
-            # Until the first outcome there is nothing else to do: each attempt has a deadline of its own.
+            # With neither an outcome nor a due hedge there is only to wait: each attempt has a deadline of its own.
             until = min(due or end, end) if outcomes or due is not None else None
             timeout = None if until is None else max(0.0, until - clock.monotonic())
             done, _ = await asyncio.wait(under_way, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)

@@ -22,7 +22,7 @@ def drive(
     hedged: Hedged | None = None,
     receive: Receiver | None = None,
 ) -> Final:
-    """Perform the steps to their end, and return that.
+    """Perform the steps to their end, and return the `Final`.
 
     Args:
         steps: The steps of one call, as `engine.call.run` makes them.

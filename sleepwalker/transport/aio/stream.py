@@ -207,7 +207,7 @@ class AsyncResponse(requests.Response):
 
 
 def _arrived(content: aiohttp.StreamReader) -> bytes:
-    """The bytes that arrived before a body broke: aiohttp raises the error first. None if it keeps them elsewhere."""
+    """The bytes that arrived before a body broke: aiohttp raises the error first. Empty if it keeps them elsewhere."""
     pieces = getattr(content, "_buffer", ())
     return b"".join(piece for piece in pieces if isinstance(piece, bytes | bytearray))
 

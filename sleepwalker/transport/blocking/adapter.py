@@ -38,9 +38,9 @@ _NO_SOCKS = (
 class Adapter(requests.adapters.HTTPAdapter):
     """requests' adapter over our own pools, with one TLS context made beforehand.
 
-    If a tool has patched a step of requests' `send`, or of urllib3's, no request takes the fast path: it sees them all.
-    `context` was made from `verify` and `cert`. A request sent with other values, by the session's owner or by another
-    connection, uses a context made from those.
+    If a tool has patched a step of requests' `send`, or of urllib3's, no request takes the fast path, so the tool sees
+    all of them. `context` was made from `verify` and `cert`. A request sent with other values, by the session's owner
+    or by another connection, uses a context made from those.
     """
 
     #: The attributes that a copy or pickle is made from.
