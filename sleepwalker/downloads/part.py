@@ -84,7 +84,7 @@ class Part:
         if start < self._hashed:
             self._hasher, self._hashed = None, 0
         self.kept = kept
-        if start == 0:  # only now: a note must never describe bytes of another file. Ranges are of the one it names
+        if start == 0:  # only now that the bytes of another file are gone; a range is of the file that the note names
             self._write_note(kept)
 
     def write(self, data: bytes) -> None:

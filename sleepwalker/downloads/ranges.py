@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-#: So many more bytes are progress, even if several attempts in a row brought them. A server that sends a few bytes each
-#: time is given up after `retry.attempts`, instead of getting millions of requests.
+#: This many more bytes are progress, even if several attempts in a row brought them. A server that sends a few bytes
+#: each time is given up after `retry.attempts`, instead of getting millions of requests.
 STEP = 64 * 1024
 #: How many of the last stored bytes are requested again, and must be the same. That finds another file with the same
 #: validator (of other credentials, of a server without If-Range), and a part that a power cut has damaged.

@@ -1,4 +1,4 @@
-"""One download from begin to end: what the blocking and the asyncio driver share."""
+"""One download from beginning to end: what the blocking and the asyncio driver share."""
 
 from __future__ import annotations
 

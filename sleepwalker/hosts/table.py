@@ -251,8 +251,8 @@ class HostTable:
     ) -> list[Event]:
         """Isolate a host, with the hosts that hooks connected it to. Returns the events to emit.
 
-        Not a failover target of a URL's host. Without `isolation`, an existing one is extended to what the name leads
-        to. With `scope`, only that scope is isolated.
+        A failover target of a URL's host is not isolated with it. Without `isolation`, an existing one is extended to
+        what the name leads to. With `scope`, only that scope is isolated.
         """
         with self.lock:
             return self._isolate_locked(name, origin, isolation, scope)

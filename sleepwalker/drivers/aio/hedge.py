@@ -76,9 +76,9 @@ def _following(steps: Steps, reply: Reply) -> Step | Final:
 
 
 async def _cancelled(tasks: Collection[asyncio.Task[Outcome]], release: Callable[[object], None]) -> None:
-    """Cancel the attempts that are still under way, and wait until they have ended: at once.
+    """Cancel the attempts that are still under way, and wait until they have ended, which they do at once.
 
-    A response that one of them still brings is released, also where this wait itself is cancelled.
+    A response that one of them still brings is released, even if this wait itself is cancelled.
     """
     if not tasks:
         return
