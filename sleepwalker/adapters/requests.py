@@ -27,7 +27,7 @@ from sleepwalker.hosts import HostTable
 from sleepwalker.lookup.keys import sent_mark
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry import tracing
-from sleepwalker.transport.blocking.adapter import Adapter
+from sleepwalker.transport.blocking.adapter import Adapter, limits_of
 from sleepwalker.transport.blocking.attempt import Sender
 from sleepwalker.transport.blocking.deadline import current_deadline
 from sleepwalker.transport.blocking.stream import ClosedByReader, watch_stream
@@ -117,7 +117,7 @@ class RequestsAdapter(Adapter):
             place = self._places.at(origin_of(request.url or ""))
         except URLError:
             return direct()  # requests says what is wrong with it
-        compiled = place.compiled.hurried(*_seconds(timeout))
+        compiled = place.compiled.hurried(*limits_of(timeout))
         call = self._call(place, compiled, request, stream)
         settings = {"verify": verify, "cert": cert, "proxies": proxies}
         sender = Sender(place.origin, _Direct(super().send), settings, None, self._clock, self._check_headers)
@@ -232,29 +232,6 @@ class _Direct:
         self, request: requests.PreparedRequest, *, stream: bool, allow_redirects: bool, timeout: Any, **settings: Any
     ) -> requests.Response:
         return self._send(request, stream, timeout, **settings)
-
-
-def _seconds(timeout: Any) -> tuple[float, float]:
-    """A request's `timeout` as seconds to connect and to wait for each next byte; infinity for no limit.
-
-    ValueError for a tuple that is not a pair, and for a number that is not positive.
-    """
-    connect = read = timeout
-    if isinstance(timeout, tuple):
-        if len(timeout) != 2:
-            raise ValueError(f"timeout must be a number of seconds, or a pair (connect, read), not {timeout!r:.80}")
-        connect, read = timeout
-    elif hasattr(timeout, "connect_timeout"):
-        connect, read = timeout.connect_timeout, timeout.read_timeout
-    return _limit(connect), _limit(read)
-
-
-def _limit(seconds: Any) -> float:
-    if seconds is None or not isinstance(seconds, int | float):  # such as urllib3's mark for its default, no limit
-        return float("inf")
-    if seconds <= 0:
-        raise ValueError(f"timeout must be a positive number of seconds, or None for no limit, not {seconds!r}")
-    return float(seconds)
 
 
 def _body_of(request: requests.PreparedRequest) -> Body:
