@@ -46,7 +46,7 @@ def _in_ci() -> bool:
 # Nor on how busy the machine is: without a deadline for each example, of 200 ms, which a test run beside misses.
 _STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("desk", _STEADY, max_examples=30)
-settings.register_profile("ci", _STEADY, derandomize=True, database=None)
+settings.register_profile("ci", _STEADY, max_examples=60, derandomize=True, database=None)
 
 
 def _find(program: str) -> Path | None:
