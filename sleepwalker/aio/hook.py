@@ -36,9 +36,9 @@ class AsyncConnectionHook(ConnectionHook):
 
     @abstractmethod
     def connect(self, host: str, auth: Any) -> Any:
-        """As that of a `ConnectionHook`; it may be a coroutine function.
+        """As `ConnectionHook.connect`, but it may be a coroutine function.
 
-        One runs in a task of its own, which no caller's cancellation cuts. A plain function runs in a thread, for it
-        may wait; the loop does not wait for it when it ends.
+        A coroutine function runs in a task of its own, which a cancelled caller does not cancel. A plain function runs
+        in a thread, because it may wait. The end of the loop does not wait for that thread.
         """
         return super().connect(host, auth)  # type: ignore[safe-super]

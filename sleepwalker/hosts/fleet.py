@@ -20,7 +20,7 @@ class FleetHealth:
     joined: bool
     """Whether the store answers. Else this worker goes on alone, and joins again by itself."""
     since: float
-    """Since when that is so."""
+    """When `joined` became what it is: when the worker joined or lost the store, at first when it was made."""
     error: str | None = None
     """Why the store cannot be used, if it cannot."""
     workers: int = 0
