@@ -149,11 +149,7 @@ class Scheduler:
 
     @property
     def tests_finished(self) -> bool:
-        return (
-            self.collection_is_completed
-            and not self._units
-            and all(len(sent) < 2 for sent in self._sent.values())
-        )
+        return self.collection_is_completed and not self._units and all(len(sent) < 2 for sent in self._sent.values())
 
     @property
     def has_pending(self) -> bool:
