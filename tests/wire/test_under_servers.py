@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -279,20 +279,26 @@ def api(request: pytest.FixtureRequest, folder: Path, orders: Orders) -> Iterato
         yield process, url
 
 
-def test_fastapi_routes_wait_while_the_others_are_served(
+def test_fastapi_routes_wait_while_the_others_are_served_and_uvicorn_ends_with_what_is_in_flight_answered(
     api: tuple[subprocess.Popen[bytes], str], orders: Orders, folder: Path
 ) -> None:
-    _, url = api
+    process, url = api
+    assert get(f"{url}/orders/1")[0] == 200
     with concurrent.futures.ThreadPoolExecutor(60) as pool:
         slow = [pool.submit(get, f"{url}/orders/slow") for _ in range(30)]
         wait_for(lambda: orders.waiting >= 20, folder)  # the bulkhead's limit
         wait_for(lambda: sum(one.done() for one in slow) == 10, folder)
         assert get(f"{url}/ready") == (200, b'{"ready":true}')
         assert {one.result()[0] for one in slow if one.done()} == {503}
+        process.send_signal(signal.SIGTERM)
+        wait_for(lambda: get(f"{url}/ready")[0] == 0, folder)
         orders.released.set()
         answers = Counter(one.result(60) for one in slow)
     refused = (503, b'{"detail":"orders: BulkheadFullError"}')
     assert answers == {(200, b'{"path":"/orders/slow"}'): 20, refused: 10}
+    assert process.wait(60) in (0, -signal.SIGTERM)  # uvicorn ends by the signal that it was sent
+    assert "Application shutdown complete" in (folder / "server.log").read_text()
+    orders.server.wait_for_open(0)  # the manager was closed
 
 
 def test_fastapi_is_ready_and_shows_its_status_page_while_a_host_is_broken(
@@ -314,23 +320,6 @@ def test_fastapi_is_ready_and_shows_its_status_page_while_a_host_is_broken(
     path = deployment["spec"]["template"]["metadata"]["annotations"]["prometheus.io/path"]
     opened = rb'^sleepwalker_breaker_transitions_total\{(?=.*name="orders")(?=.*to="open").*\} [1-9]'
     assert re.search(opened, get(f"{url}{path}")[1], re.MULTILINE)
-
-
-def test_uvicorn_ends_with_what_is_in_flight_answered_and_the_manager_closed(
-    api: tuple[subprocess.Popen[bytes], str], orders: Orders, folder: Path
-) -> None:
-    process, url = api
-    assert get(f"{url}/orders/1")[0] == 200
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(get, f"{url}/orders/slow")
-        wait_for(lambda: orders.waiting, folder)
-        process.send_signal(signal.SIGTERM)
-        wait_for(lambda: get(f"{url}/ready")[0] == 0, folder)
-        orders.released.set()
-        assert slow.result(60) == (200, b'{"path":"/orders/slow"}')
-    assert process.wait(60) in (0, -signal.SIGTERM)  # uvicorn ends by the signal that it was sent
-    assert "Application shutdown complete" in (folder / "server.log").read_text()
-    orders.server.wait_for_open(0)
 
 
 def test_fastapi_passes_its_callers_deadline_on(folder: Path, orders: Orders) -> None:
@@ -391,12 +380,13 @@ broker_transport_options = {"data_folder_in": "queue", "data_folder_out": "queue
 result_backend = "file://results"
 """
 
-#: What a program that has work for the workers does; in a process of its own.
+#: What a program that has work for the workers does; in a process of its own. It reads paths, a list in a line.
 _CLIENT = """
 import json, sys
 from tasks import fetch
-sent = [fetch.delay(path) for path in sys.argv[1:]]
-print(json.dumps([one.get(timeout=90, interval=0.05) for one in sent]))
+for line in sys.stdin:
+    sent = [fetch.delay(path) for path in json.loads(line)]
+    print(json.dumps([one.get(timeout=90, interval=0.05) for one in sent]), flush=True)
 """
 
 
@@ -412,23 +402,38 @@ def celery(folder: Path, orders: Orders) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def _ask(folder: Path, *paths: str) -> list[Any]:
-    command = [sys.executable, "-c", _CLIENT, *paths]
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=150, check=False)
-    assert run.returncode == 0, run.stderr + (folder / "server.log").read_text(errors="replace")
-    found: list[Any] = json.loads(run.stdout)
-    return found
+@contextlib.contextmanager
+def asking(folder: Path) -> Iterator[Callable[[Sequence[str]], list[Any]]]:
+    """A running client of the workers: what came of the paths."""
+    pipe = subprocess.PIPE
+    with (
+        (folder / "client.log").open("wb") as said,
+        subprocess.Popen([sys.executable, "-c", _CLIENT], cwd=folder, stdin=pipe, stdout=pipe, stderr=said) as client,
+    ):
+        assert client.stdin is not None
+        assert client.stdout is not None
+
+        def ask(paths: Sequence[str]) -> list[Any]:
+            client.stdin.write(json.dumps(paths).encode() + b"\n")
+            client.stdin.flush()
+            line = client.stdout.readline()
+            assert line, "".join((folder / name).read_text(errors="replace") for name in ("client.log", "server.log"))
+            found: list[Any] = json.loads(line)
+            return found
+
+        yield ask
 
 
 def test_celery_processes_have_a_manager_each_and_soft_time_limits_leave_it_well(
     celery: subprocess.Popen[bytes], folder: Path, orders: Orders
 ) -> None:
     paths = [f"/orders/{number}" for number in range(12)]
-    assert _ask(folder, *paths) == [{"path": path} for path in paths]
     late = ["/orders/slow"] * 4
-    assert _ask(folder, *late) == [{"late": "/orders/slow"}] * 4
-    orders.released.set()
-    assert _ask(folder, *paths, *late) == [{"path": path} for path in [*paths, *late]]
+    with asking(folder) as ask:
+        assert ask(paths) == [{"path": path} for path in paths]
+        assert ask(late) == [{"late": "/orders/slow"}] * 4
+        orders.released.set()
+        assert ask([*paths, *late]) == [{"path": path} for path in [*paths, *late]]
     lines = events(folder)
     finished = [line for line in lines if line["event"] == "request.finished"]
     assert len(finished) == 28
