@@ -38,7 +38,7 @@ def a_minute(server: Server, rate: float, seed: int, policy: Policy | None = Non
 
 # What is answered is 0.1 point over the bound where a tenth fails, 1.5 points where a third does, and 3 or more above.
 @pytest.mark.parametrize(
-    ("rate", "seeds", "seconds"), some([(10, 3, 60), (100, 1, 10)], [(10, 3, 60), (100, 1, 30), (500, 1, 5)])
+    ("rate", "seeds", "seconds"), some([(10, 3, 60)], [(10, 3, 60), (100, 1, 30), (500, 1, 5)])
 )
 @pytest.mark.parametrize(
     ("ill", "answered", "sends"),
@@ -75,7 +75,7 @@ def test_a_host_that_answers_nothing_is_left_alone(rate: int, most: float, seeds
 # It is 0.51 at most.
 @pytest.mark.parametrize(
     ("rate", "since", "seeds"),
-    some([(10, 40, 3), (100, 10, 1)], [(10, 40, 5), (100, 15, 2), (500, 15, 1)]),
+    some([(10, 40, 3)], [(10, 40, 5), (100, 15, 2), (500, 15, 1)]),
 )
 @pytest.mark.parametrize("before", [0.0, 0.01, 0.1, 0.3])
 def test_a_host_that_dies_is_found_within_seven_tenths_of_a_second(
@@ -95,7 +95,7 @@ def test_with_one_call_a_second_it_is_found_after_six_at_most(before: float) -> 
 
 
 # Of 1,000 calls 0.976, 0.876 and 0.658 are answered.
-@pytest.mark.parametrize("rate", [1 / 60, 1 / 5])
+@pytest.mark.parametrize("rate", [1 / 60, whole(1 / 5)])
 @pytest.mark.parametrize(("ill", "seeds"), some([(0.3, 1), (0.7, 1)], [(0.3, 2), (0.5, 2), (0.7, 2)]))
 def test_with_a_call_a_minute_callers_get_what_plain_retries_give(ill: float, seeds: int, rate: float) -> None:
     """Nothing of the calls before is in the window then, and is remembered all the same."""
@@ -181,7 +181,7 @@ def test_a_fleet_whose_host_was_down_for_two_minutes_comes_back_step_by_step(pro
 # Patient work
 
 
-@pytest.mark.parametrize("outage", [10, 30])
+@pytest.mark.parametrize("outage", [10, whole(30)])
 def test_calls_that_wait_for_their_circuit_until_their_time_is_over_do_not_keep_it_open(outage: int) -> None:
     """Who has waited longest has no time left for an answer. As a probe it would say that a host is down which is well,
     and those behind it, one after the other, would say the same for ever."""
