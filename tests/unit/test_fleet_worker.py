@@ -119,7 +119,7 @@ def minute(
 
 
 # Vain sends are 0.21 to 0.31 of those without the fleet, and all know after 1.0 to 2.7 s.
-@pytest.mark.parametrize(("rate", "most", "knew"), [(0.5, 0.32, 2.0), whole(0.2, 0.35, 5.0), whole(2, 0.4, 1.3)])
+@pytest.mark.parametrize(("rate", "most", "knew"), [(0.5, 0.32, 2.0), whole(0.2, 0.35, 5.0)])
 def test_the_first_who_notice_spare_the_rest_the_experience(rate: float, most: float, knew: float) -> None:
     alone, together = outage(False, 24, rate, 60), outage(True, 24, rate, 60)
     assert together.vain <= most * alone.vain
@@ -127,7 +127,7 @@ def test_the_first_who_notice_spare_the_rest_the_experience(rate: float, most: f
     assert together.looks <= 1.0
 
 
-@pytest.mark.parametrize(("rate", "seconds"), [(1, 20), whole(0.5, 60), whole(5, 20)])
+@pytest.mark.parametrize(("rate", "seconds"), [(1, 20), whole(0.5, 60), whole(3, 20)])
 def test_when_it_is_back_all_are_back(rate: float, seconds: float) -> None:
     """Alone the last of them needs more than ten seconds, and callers get two thirds of the answers, or half."""
     alone = [outage(False, 24, rate, seconds, seed) for seed in (1, 2)]

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import pytest
 
 from sleepwalker.policy import Policy
-from tests.ranges import some
+from tests.ranges import some, whole
 from tests.unit.virtual import BAD, GOOD, Record, Server, World, cold, down, failing, flapping, overloaded
 
 #: Decisions of our own: no release of Python or of a library tells them apart.
@@ -37,9 +37,7 @@ def a_minute(server: Server, rate: float, seed: int, policy: Policy | None = Non
 
 
 # What is answered is 0.1 point over the bound where a tenth fails, 1.5 points where a third does, and 3 or more above.
-@pytest.mark.parametrize(
-    ("rate", "seeds", "seconds"), some([(10, 3, 60)], [(10, 3, 60), (100, 1, 30), (500, 1, 5)])
-)
+@pytest.mark.parametrize(("rate", "seeds", "seconds"), some([(10, 3, 60)], [(10, 3, 60), (100, 1, 20), (500, 1, 5)]))
 @pytest.mark.parametrize(
     ("ill", "answered", "sends"),
     [
@@ -75,7 +73,7 @@ def test_a_host_that_answers_nothing_is_left_alone(rate: int, most: float, seeds
 # It is 0.51 at most.
 @pytest.mark.parametrize(
     ("rate", "since", "seeds"),
-    some([(10, 40, 3)], [(10, 40, 5), (100, 15, 2), (500, 15, 1)]),
+    some([(10, 40, 3)], [(10, 40, 5), (100, 15, 1), (500, 10, 1)]),
 )
 @pytest.mark.parametrize("before", [0.0, 0.01, 0.1, 0.3])
 def test_a_host_that_dies_is_found_within_seven_tenths_of_a_second(
@@ -134,9 +132,9 @@ def test_an_overloaded_server_serves_nearly_as_much_as_without_any_retries() -> 
 # Coming back
 
 
-# It takes 1.2, 2 and 10.2 s at worst, and 1.1, 1.4 and 4 s in the median. Sends are 0.08 at most.
+# It takes 1.2, 2.4 and 10.2 s at worst, and 1.1, 2.1 and 4.4 s in the median. Sends are 0.08 at most.
 @pytest.mark.parametrize(("seconds", "worst"), [(2, 2.0), (20, 6.0), (120, 12.0)])
-@pytest.mark.parametrize(("rate", "seeds"), some([(10, 5)], [(10, 10), (50, 2), (160, 2)]))
+@pytest.mark.parametrize(("rate", "seeds"), some([(10, 5)], [(10, 10), (80, 2)]))
 def test_after_an_outage_it_is_answered_as_before_soon(rate: int, seeds: int, seconds: float, worst: float) -> None:
     """In the median within half of that, and a tenth of a second more: the next look is made by a call that comes."""
     back, sends = [], []
@@ -160,8 +158,8 @@ def test_a_cold_host_trips_nothing_again(rate: int, seeds: int) -> None:
         assert run.good_again(50) <= 6.0
 
 
-# Looks are 0.063, and the greatest step 0.24 of 40 processes, and 0.18 of 150. Without the dice all come back in one.
-@pytest.mark.parametrize(("processes", "step"), some([(40, 0.5)], [(150, 0.25)]))
+# Looks are 0.063, and the greatest step 0.24. Without the dice all come back in one.
+@pytest.mark.parametrize(("processes", "step"), some([(40, 0.5)], [(100, 0.25)]))
 def test_a_fleet_whose_host_was_down_for_two_minutes_comes_back_step_by_step(processes: int, step: float) -> None:
     """Each of many processes looks for itself. Their looks have drifted apart by then."""
     rate, until = 2, 125
