@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,7 +46,7 @@ def _in_ci() -> bool:
 # Nor on how busy the machine is: without a deadline for each example, of 200 ms, which a test run beside misses.
 _STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("desk", _STEADY, max_examples=30)
-settings.register_profile("ci", _STEADY, derandomize=True, database=None)
+settings.register_profile("ci", _STEADY, max_examples=60, derandomize=True, database=None)
 
 
 def _find(program: str) -> Path | None:
@@ -124,9 +125,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.enable()
 
 
+#: Seconds between two times at which what a process has imported meanwhile is kept out of collections.
+_FREEZE_EVERY = 5.0
+_frozen_at = 0.0
+
+
+def _keep_imports_out_of_collections() -> None:
+    """Some tests collect after each of hundreds of steps, each time through all that tests before them imported."""
+    global _frozen_at
+    if time.monotonic() - _frozen_at > _FREEZE_EVERY:
+        gc.collect()
+        gc.freeze()
+        _frozen_at = time.monotonic()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture, for a fixture may start the program."""
+    _keep_imports_out_of_collections()
     for mark in item.iter_markers("needs"):
         for name in mark.args:
             _require(name)

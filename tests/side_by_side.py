@@ -1,4 +1,4 @@
-"""How `make test` runs tests side by side: which of them stay together, which come first, and which run alone.
+"""How `make test` runs tests side by side: which of them stay together, and which come first.
 
 pytest-xdist starts the processes and brings their reports together. All of them collect the same tests; the first one
 writes down in which units they may be handed out, for only there marks and fixtures are known, and the `Scheduler` in
@@ -7,8 +7,6 @@ the process that reports hands a unit to a process that has run out of tests.
 - Tests that share a fixture of their module or class are one unit: it is often a benchmark's run.
 - So are tests of a browser, for it takes a second to start.
 - Other tests of a file are handed out a few at a time.
-- Tests marked `alone` run one after the other in one process, when all other processes have ended: what they measure
-  is the time of this process, and others would spend it.
 """
 
 from __future__ import annotations
@@ -86,18 +84,14 @@ def pytest_collection(session: pytest.Session) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     told = getattr(session.config, "workerinput", {})
     if told.get("workerid") == "gw0":
-        beside, alone = plan(session.items)
-        Path(told[_PLAN]).write_text(json.dumps([beside, alone]), encoding="utf-8")
+        Path(told[_PLAN]).write_text(json.dumps(plan(session.items)), encoding="utf-8")
 
 
-def plan(items: Sequence[pytest.Item]) -> tuple[list[Unit], Unit]:
-    """Units in the order in which they are begun, and what runs alone after them."""
-    alone = [index for index, item in enumerate(items) if item.get_closest_marker("alone")]
-    apart = set(alone)
+def plan(items: Sequence[pytest.Item]) -> list[Unit]:
+    """Units in the order in which they are begun."""
     units: list[Unit] = []
     kept: dict[str, Unit] = {}
-    beside = [index for index in range(len(items)) if index not in apart]
-    for _, of_file in itertools.groupby(beside, key=lambda index: items[index].path):
+    for _, of_file in itertools.groupby(range(len(items)), key=lambda index: items[index].path):
         loose: Unit = []
         for index in of_file:
             if key := _kept_together(items[index]):
@@ -108,7 +102,7 @@ def plan(items: Sequence[pytest.Item]) -> tuple[list[Unit], Unit]:
             else:
                 loose.append(index)
         units += (loose[at : at + _AT_ONCE] for at in range(0, len(loose), _AT_ONCE))
-    return sorted(units, key=lambda unit: _rank(items[unit[0]])), alone
+    return sorted(units, key=lambda unit: _rank(items[unit[0]]))
 
 
 def _kept_together(item: pytest.Item) -> str | None:
@@ -142,7 +136,6 @@ class Scheduler:
         self._collections: dict[WorkerController, list[str]] = {}
         self._tests: list[str] | None = None
         self._units: deque[Unit] = deque()
-        self._alone: Unit = []
         #: What each process has still to do; the first is what it does now.
         self._sent: dict[WorkerController, Unit] = {}
 
@@ -156,16 +149,11 @@ class Scheduler:
 
     @property
     def tests_finished(self) -> bool:
-        return (
-            self.collection_is_completed
-            and not self._units
-            and not self._alone
-            and all(len(sent) < 2 for sent in self._sent.values())
-        )
+        return self.collection_is_completed and not self._units and all(len(sent) < 2 for sent in self._sent.values())
 
     @property
     def has_pending(self) -> bool:
-        return bool(self._units or self._alone or any(self._sent.values()))
+        return bool(self._units or any(self._sent.values()))
 
     def add_node(self, node: WorkerController) -> None:
         self._sent[node] = []
@@ -182,15 +170,13 @@ class Scheduler:
                 return
             self._tests = first
             told = next(iter(self._collections)).workerinput[_PLAN]
-            beside, self._alone = json.loads(Path(told).read_text(encoding="utf-8"))
-            self._units.extend(beside)
+            self._units.extend(json.loads(Path(told).read_text(encoding="utf-8")))
         for node in self.nodes:
             self._feed(node)
 
     def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
         self._sent[node].remove(item_index)
         self._feed(node)
-        self._feed_the_last()
 
     def mark_test_pending(self, item: str) -> None:
         """For plugins that want a test once more; none of ours does."""
@@ -207,7 +193,6 @@ class Scheduler:
             self._units.appendleft(left)
         for other in self.nodes:
             self._feed(other)
-        self._feed_the_last()
         return None if died_in is None else self._collections[node][died_in]
 
     def _feed(self, node: WorkerController) -> None:
@@ -215,19 +200,8 @@ class Scheduler:
             return
         while self._units and len(self._sent[node]) < 2:
             self._send(node, self._units.popleft())
-        if not self._units and not (self._alone and self._is_last(node)):
+        if not self._units:
             node.shutdown()
-
-    def _is_last(self, node: WorkerController) -> bool:
-        return all(other is node or other.shutting_down for other in self._sent)
-
-    def _feed_the_last(self) -> None:
-        """What runs alone goes to the last process, once the others have ended."""
-        if self._alone and not self._units and len(self._sent) == 1 and self._tests is not None:
-            (last,) = self._sent
-            alone, self._alone = self._alone, []
-            self._send(last, alone)
-            last.shutdown()
 
     def _send(self, node: WorkerController, unit: Unit) -> None:
         self._sent[node] += unit

@@ -103,20 +103,20 @@ def _as_json(result: Mapping[str, Any]) -> str:
 
 
 def _cost(quick: bool) -> dict[str, Any]:
-    rounds, calls = (3, 20) if quick else (ROUNDS, CALLS)
+    rounds, calls = (2, 4) if quick else (ROUNDS, CALLS)
     return cost.measure(rounds, calls, _progress(rounds))
 
 
 def _crowd(quick: bool) -> dict[str, Any]:
-    return crowd.measure(1, 0.5, 1, 60) if quick else crowd.measure(CROWD_ROUNDS, CROWD_SECONDS, CROWD_RUNS)
+    return crowd.measure(1, 0.1, 1, 60) if quick else crowd.measure(CROWD_ROUNDS, CROWD_SECONDS, CROWD_RUNS)
 
 
 def _gaps(quick: bool) -> dict[str, Any]:
-    return gaps.measure(1, 0.2) if quick else gaps.measure(GAP_RUNS, GAP_SECONDS)
+    return gaps.measure(1, 0.05) if quick else gaps.measure(GAP_RUNS, GAP_SECONDS)
 
 
 def _chaos(quick: bool) -> dict[str, Any]:
-    return chaos.measure(3.0, 50) if quick else chaos.measure()
+    return chaos.measure(1.5, 40) if quick else chaos.measure()
 
 
 SECTIONS: Mapping[str, Callable[[bool], dict[str, Any]]] = {

@@ -31,7 +31,7 @@ from benchmarks.server import document, run_nginx
 AT_ONCE = (1, 64)
 MANY = 5
 #: Calls at the begin and at the end of each block that are not timed, for each task: they open sockets, or wait for
-#: the last ones.
+#: the last ones. One, where a task makes no more that are timed.
 _LEAD_IN = 3
 COUNTED = 50
 
@@ -199,7 +199,7 @@ async def _race(call: Getting, timed: _Timed, at_once: int) -> None:
 
 
 def _figures(client: _Client, calls: int, at_once: int) -> Mapping[str, float]:
-    timed = _Timed(calls, _LEAD_IN * at_once)
+    timed = _Timed(calls, min(_LEAD_IN, max(1, calls // at_once)) * at_once)
     gc.collect()
     client.block(timed, at_once)
     return timed.figures()

@@ -260,7 +260,7 @@ async def _situation(told: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
     other = situation in (GZIP, FAILING, REFUSED)
     path, size = _PATHS.get(situation, (PATH, SIZE))
     async with _client(told, told["other" if other else "tls_url" if situation == HANDSHAKES else "url"]) as get:
-        await _many(get, path, 0.2, size)  # what only the first calls do is another situation's
+        await _many(get, path, min(0.2, seconds), size)  # what only the first calls do is another situation's
         watch.start()
         counted = await _many(get, path, seconds, size)
         await watch.stop()
@@ -269,7 +269,7 @@ async def _situation(told: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
 
 async def _hanging(told: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
     async with _client(told, "http://hangs.example:1") as lost, _client(told, told["url"]) as get:
-        await _many(get, PATH, 0.2)
+        await _many(get, PATH, min(0.2, told["seconds"]))
         watch.start()
 
         async def call() -> float:

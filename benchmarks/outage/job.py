@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmarks.environment import leave_out_the_environment
 from benchmarks.machine import ROOT
@@ -125,7 +125,7 @@ def _end(*_: object) -> None:
     raise SystemExit(1)
 
 
-if __name__ == "__main__":
+def main() -> NoReturn:
     # A line that some library prints must not get between the figures.
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -138,3 +138,7 @@ if __name__ == "__main__":
         json.dump(series, output)
         output.flush()
     os._exit(0)  # not after calls that never end
+
+
+if __name__ == "__main__":
+    main()

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import sleepwalker
+from benchmarks.environment import variables
 from benchmarks.rounds import Case
 from benchmarks.server import Server, document
-from benchmarks.speed.peers import LOGGED, SILENT, Call, logging_to, peers, shared_peers
+from benchmarks.speed.peers import BARE, HTTPX, LOGGED, POOL, SILENT, Call, logging_to, peers, shared_peers
 
 #: Bytes of a document, and the share of a round's calls that are made for it.
 SIZES = {"100 B": (100, 1.0), "10 KB": (10_000, 0.5), "1 MB": (1_000_000, 0.04)}
@@ -21,6 +22,8 @@ TLS = ", TLS"
 GROUPS = [*SIZES, *(size + TLS for size in SIZES)]
 PARTS = "100 B, one part of the policy at a time"
 HOSTS = "100 B, from one host of many"
+#: By the number of variables; a shell has some 35, and a container 20 and more: Kubernetes sets seven for each service.
+ENVIRONMENTS = {number: f"100 B, {number} environment variables" for number in (2, 20, 35, 60)}
 REJECTED = "Rejected by an open circuit"
 FIND = "ConnectionManager.find"
 
@@ -62,6 +65,12 @@ def cases(server: Server, groups: list[str], folder: Path, running: contextlib.E
             around = partial(logging_to, log if name == LOGGED else None)
             made.append(Case(group, name, getting(f"/{size}.json"), around, share))
             verify(made[-1], document(size), log, logs=name == LOGGED)
+    for number, group in ENVIRONMENTS.items():
+        if group in groups:
+            for name in (BARE, POOL, HTTPX, LOGGED, SILENT):
+                around = partial(_around, number, log if name == LOGGED else None)
+                made.append(Case(group, name, plain[name]("/100.json"), around))
+                verify(made[-1], document(100), log, logs=name == LOGGED)
     if PARTS in groups:
         made += _parts(server, log, running)
     if HOSTS in groups:
@@ -75,6 +84,12 @@ def cases(server: Server, groups: list[str], folder: Path, running: contextlib.E
         made.append(Case(FIND, "a healthy pair, among 100", _find()))
         verify(made[-1], True, log, logs=False)
     return made
+
+
+@contextlib.contextmanager
+def _around(number: int, log: Path | None) -> Iterator[None]:
+    with variables(number), logging_to(log):
+        yield
 
 
 def verify(case: Case, expected: object, log: Path, *, logs: bool) -> None:

@@ -27,7 +27,19 @@ from benchmarks.report import as_json, rounded
 from benchmarks.rounds import LEAD_IN, Case, function_calls, measure, profile
 from benchmarks.server import MissingProgramError, Server, run_nginx
 from benchmarks.speed import processes, threads
-from benchmarks.speed.cases import FIND, FINDS, GROUPS, HOSTS, OFF, PARTS, REJECTED, SIZES, TLS, cases, documents
+from benchmarks.speed.cases import (
+    ENVIRONMENTS,
+    FIND,
+    FINDS,
+    GROUPS,
+    HOSTS,
+    OFF,
+    PARTS,
+    REJECTED,
+    SIZES,
+    cases,
+    documents,
+)
 from benchmarks.speed.peers import BARE, HTTPX, LOGGED, POOL
 from benchmarks.speed.plots import plots
 from benchmarks.speed.report import fill, page
@@ -37,7 +49,7 @@ COMMAND = "python -m benchmarks"
 #: The pages with blocks that repeat the committed result.
 PAGES = (ROOT / "README.md", ROOT / "docs" / "explanation" / "speed.md")
 THREADS, MEMORY, IMPORTS = "threads", "memory", "imports"
-SECTIONS = [*GROUPS, PARTS, HOSTS, REJECTED, FIND, THREADS, MEMORY, IMPORTS]
+SECTIONS = [*GROUPS, *ENVIRONMENTS.values(), PARTS, HOSTS, REJECTED, FIND, THREADS, MEMORY, IMPORTS]
 PACKAGES = ("sleepwalker", "requests", "urllib3", "tenacity", "pybreaker", "structlog", "pydantic", "httpx", "stamina")
 PACKAGES += ("httpx-retries", "elastic-transport")
 
@@ -148,7 +160,7 @@ def _run(
     references |= {REJECTED: [c for c in timed if c.group == smallest and c.name in (BARE, POOL)]}
     references |= {PARTS: [c for c in timed if c.group == PARTS and c.name == OFF]}
     references |= {HOSTS: [c for c in timed if c.group == HOSTS][:1]}
-    for group in (*SIZES, *(size + TLS for size in SIZES)):
+    for group in (*GROUPS, *ENVIRONMENTS.values()):
         references[group] = [c for c in timed if c.group == group and c.name in (BARE, POOL, HTTPX)]
     text = as_json({"benchmark": NAME, **facts, **_plain(extra)}, rows(samples, counts, references))
     return dict(json.loads(text))

@@ -71,13 +71,13 @@ def ratio_of_imports(found: dict[str, dict[str, list[float]]], name: str, refere
     return statistics.median((a - zero) / (b - zero) for a, b, zero in zip(mine, its, start, strict=True))
 
 
-def memory(url: str, ca: str, count: int) -> dict[str, float]:
-    """Bytes of resident memory for each connection with an open socket, the median of three processes."""
+def memory(url: str, ca: str, count: int, times: int = 3) -> dict[str, float]:
+    """Bytes of resident memory for each connection with an open socket, the median of so many processes."""
     found = {}
     for name, client in _CLIENTS.items():
         code = _MEMORY.format(module=name.partition(".")[0], client=client, get=_GET[name])
         command = [sys.executable, "-c", code, url, ca, str(count)]
-        runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
+        runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(times)]
         found[name] = statistics.median(map(float, runs))
     return found
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.report import Target, aims, table, words
-from benchmarks.speed.cases import FIND, GROUPS, HOSTS, PARTS, REJECTED, SIZES, TLS
+from benchmarks.speed.cases import ENVIRONMENTS, FIND, GROUPS, HOSTS, PARTS, REJECTED, SIZES, TLS
 from benchmarks.speed.peers import BARE, HTTPX, LOGGED, POOL, SILENT, STACK, WORDS
 from benchmarks.speed.processes import ratio_of_imports
 
@@ -22,7 +23,8 @@ Ratios are computed within each round; the tables show their medians. Less is fa
 exceeds, over all rounds. Wall time includes the wait for nginx and for a free core. CPU is that of the client's
 process, with the kernel's work for it, and varies less. Function calls are counted by cProfile.
 
-The environment holds two variables. That is the best case for bare requests, which reads all of them at every call."""
+The environment holds two variables, but for one table. That is the best case for bare requests, which reads all of them
+at every call."""
 
 
 def row(result: Result, group: str, name: str) -> Mapping[str, Any]:
@@ -58,7 +60,20 @@ def _worst_of_a_megabyte(result: Result) -> float:
     return max(ratio(result, kind, group) for group in groups for kind in ("wall", "cpu", "p99"))
 
 
+#: Variables of an ordinary process, and what its calls have been measured as.
+_USUAL = ENVIRONMENTS[35]
+
 TARGETS = (
+    Target(
+        f"{_USUAL}: CPU with no log, as a share of bare requests",
+        0.32,
+        lambda result: ratio(result, "cpu", _USUAL, SILENT),
+    ),
+    Target(
+        f"{_USUAL}: CPU with no log, as a share of urllib3's PoolManager",
+        1.0,
+        lambda result: ratio(result, "cpu", _USUAL, SILENT, of=POOL),
+    ),
     Target("100 B: CPU, as a share of bare requests", 0.5, lambda result: ratio(result, "cpu", "100 B")),
     Target("100 B: wall time, as a share of bare requests", 0.5, lambda result: ratio(result, "wall", "100 B")),
     Target("100 B: CPU, as a share of httpx", 1.0, lambda result: ratio(result, "cpu", "100 B", of=HTTPX)),
@@ -113,6 +128,8 @@ def page(result: Result) -> str:
     for group in groups:
         if group in GROUPS or group == REJECTED:
             parts += [f"## {group}", group_table(result, group)]
+    if made := environments_table(result):
+        parts += ["## 100 B, by the number of environment variables", made]
     if "threads" in result:
         parts += ["## Threads, 100 B", threads_table(result)]
     for group, words_ in ((PARTS, "more than `off`, µs"), (HOSTS, "more than one host, µs"), (FIND, "")):
@@ -146,6 +163,18 @@ def group_table(result: Result, group: str) -> str:
     compared = [f"of {name}" for name in of]
     header = ["", "wall, µs", *compared, "CPU, µs", *compared, "p99, µs", *compared[:1], "function calls"]
     return table(header, lines)
+
+
+def environments_table(result: Result) -> str:
+    """CPU of bare requests, and what share of it the others take; empty where it was not measured."""
+    lines = []
+    for number, group in ENVIRONMENTS.items():
+        with contextlib.suppress(KeyError):
+            bare = row(result, group, BARE)["cpu"]["median"]
+            shares = [f"{ratio(result, 'cpu', group, name):.2f}" for name in (POOL, HTTPX, LOGGED, SILENT)]
+            lines.append([str(number), f"{bare:.0f}", *shares])
+    header = ["variables", f"{BARE}: CPU, µs", *(f"{name}: share of that" for name in (POOL, HTTPX, LOGGED, SILENT))]
+    return table(header, lines, left=()) if lines else ""
 
 
 def threads_table(result: Result) -> str:
@@ -245,6 +274,7 @@ BLOCKS: Mapping[str, Callable[[Result], str]] = {
     "targets": lambda result: aims(TARGETS, result),
     "100 B": lambda result: group_table(result, "100 B"),
     "sizes": sizes_table,
+    "environments": environments_table,
     "threads": threads_table,
     "parts": lambda result: _costs(result, PARTS, "more than `off`, µs"),
     "hosts": lambda result: _costs(result, HOSTS, "more than one host, µs"),

@@ -24,7 +24,7 @@ R = TypeVar("R")
 #: so. Where it returns None, the method decides.
 Idempotent = bool | Callable[[R], bool | None]
 
-#: Hosts whose compiled policies are kept.
+#: The most hosts whose compiled policies are kept.
 _MOST = 1000
 
 
@@ -74,7 +74,7 @@ class Places:
                 f"{type(idempotent).__name__}"
             )
         self.own: Policy | None = None if policy is None else load_policy(policy)
-        """The policy that the adapter was given; None where calls follow that of their host."""
+        """The policy that the adapter was given; None if calls follow that of their host."""
         self.retry_if: Callable[[Any], object] | None = check_retry_if(retry_if)
         self.idempotent: Idempotent[Any] | None = idempotent
         self.observer: AnyObserver | None = observer
@@ -83,7 +83,7 @@ class Places:
             hosts = HostTable(policy=self.own or default_policy(), clock=clock)
         self.hosts: HostTable = hosts
         self.clock: BlockingClock = cast(BlockingClock, clock_with(hosts, clock))
-        """What calls wait by: a table of a test's has a clock of its own."""
+        """The clock that calls wait by: a table may have a test's clock."""
         self._known: dict[str, Place] = {}
         hosts.members.join(self)
 
@@ -140,5 +140,5 @@ def _renew(adapter: Renewable) -> None:
     adapter.renew_after_fork()
 
 
-#: All there are, for a child to renew.
+#: All adapters, for a forked child to renew.
 renewed = renewed_after_fork("adapters", _renew)

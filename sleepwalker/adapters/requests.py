@@ -27,7 +27,7 @@ from sleepwalker.hosts import HostTable
 from sleepwalker.lookup.keys import sent_mark
 from sleepwalker.policy import Policy
 from sleepwalker.telemetry import tracing
-from sleepwalker.transport.blocking.adapter import Adapter
+from sleepwalker.transport.blocking.adapter import Adapter, limits_of
 from sleepwalker.transport.blocking.attempt import Sender
 from sleepwalker.transport.blocking.deadline import current_deadline
 from sleepwalker.transport.blocking.stream import ClosedByReader, watch_stream
@@ -38,9 +38,9 @@ from sleepwalker.transport.outgoing import OutgoingRequest
 from sleepwalker.transport.url import origin_of, safe_path
 
 _STREAMS = Streams(watch_stream, translate, (ClosedByReader,))
-#: Hosts to which sockets are kept at once.
+#: The most hosts to which sockets are kept at once.
 _POOLS = 64
-#: In place of the `verify` that a context was made from: each request says its own.
+#: Stands for the `verify` that a context was made from: each request has its own.
 _UNKNOWN = object()
 
 
@@ -117,7 +117,7 @@ class RequestsAdapter(Adapter):
             place = self._places.at(origin_of(request.url or ""))
         except URLError:
             return direct()  # requests says what is wrong with it
-        compiled = place.compiled.hurried(*_seconds(timeout))
+        compiled = place.compiled.hurried(*limits_of(timeout))
         call = self._call(place, compiled, request, stream)
         settings = {"verify": verify, "cert": cert, "proxies": proxies}
         sender = Sender(place.origin, _Direct(super().send), settings, None, self._clock, self._check_headers)
@@ -179,7 +179,7 @@ class RequestsAdapter(Adapter):
     def _call(
         self, place: Place, compiled: CompiledPolicy, given: requests.PreparedRequest, stream: bool
     ) -> SendableCall:
-        """What the engine and the transport get of a request, which stays as it was given."""
+        """The call for the engine and the transport. The given request is not changed."""
         host, places = place.host, self._places
         prepared, body = given.copy(), _body_of(given)
         headers: CaseInsensitiveDict[Any] = prepared.headers
@@ -226,35 +226,12 @@ class _Direct:
     def __init__(self, send: Callable[..., requests.Response]) -> None:
         self._send = send
         self.cookies: RequestsCookieJar | None = None
-        """Those are the session's to add."""
+        """None: the session adds them itself."""
 
     def send(
         self, request: requests.PreparedRequest, *, stream: bool, allow_redirects: bool, timeout: Any, **settings: Any
     ) -> requests.Response:
         return self._send(request, stream, timeout, **settings)
-
-
-def _seconds(timeout: Any) -> tuple[float, float]:
-    """A request's `timeout` as seconds to connect and to wait for each next byte; infinity for no limit.
-
-    ValueError for what is neither a number, nor a pair of them or None, nor urllib3's `Timeout`.
-    """
-    connect = read = timeout
-    if isinstance(timeout, tuple):
-        if len(timeout) != 2:
-            raise ValueError(f"timeout must be a number of seconds, or a pair (connect, read), not {timeout!r:.80}")
-        connect, read = timeout
-    elif hasattr(timeout, "connect_timeout"):
-        connect, read = timeout.connect_timeout, timeout.read_timeout
-    return _limit(connect), _limit(read)
-
-
-def _limit(seconds: Any) -> float:
-    if seconds is None or not isinstance(seconds, int | float):  # else urllib3's mark for its default, which is none
-        return float("inf")
-    if seconds <= 0:
-        raise ValueError(f"timeout must be a positive number of seconds, or None for no limit, not {seconds!r}")
-    return float(seconds)
 
 
 def _body_of(request: requests.PreparedRequest) -> Body:

@@ -25,9 +25,9 @@ from sleepwalker.transport.route import dress
 
 __all__ = ["AsyncConnection", "AsyncConnectionHook", "AsyncConnectionManager", "AsyncResponse"]
 
-# The first connection is made while a loop runs, most likely. What would keep that from all else for a tenth of a
-# second is done here: the libraries of the engine are imported, the standard policy is read and checked, and the
-# package's version is looked up.
+# The first connection is most likely made while a loop runs. What would block that for a tenth of a second is done
+# here: the libraries of the engine are imported, the standard policy is read and checked, and the package's version is
+# looked up.
 CompiledPolicy(Policy.load("standard"), SYSTEM_CLOCK)
 dress(requests.Session())
 
@@ -39,7 +39,7 @@ except ModuleNotFoundError as error:
     if error.name not in ("uritemplate", "weblinking"):
         raise
 
-    # Not for checkers: to them a module with `__getattr__` has every name, the misspelt ones too.
+    # Not for checkers: to them a module with `__getattr__` has every name, including misspelt ones.
     if not TYPE_CHECKING:
 
         def __getattr__(name: str) -> object:

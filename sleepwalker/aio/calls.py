@@ -1,4 +1,4 @@
-"""Makes the calls of one asynchronous connection: each is made ready, driven through the engine, and handed over."""
+"""Makes the calls of one asynchronous connection: prepares and drives each one, and hands over the outcome."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ STREAMS = Streams(watch_stream, translate, (ClosedByReader,))
 
 
 class TaskLatest:
-    """The last response of each task, for as long as the task is there: a service has one for each request."""
+    """The last response of each task, for as long as the task exists: a service has a task for each request."""
 
     def __init__(self) -> None:
-        # By id, and not a WeakKeyDictionary: a task that calls again needs no reference made anew.
+        # By id, not in a WeakKeyDictionary, which would make a new reference for each call of a task.
         self._of_tasks: dict[int, _OfTask] = {}
 
     @property
     def response(self) -> Any:
-        """That of the running task; None where there is none."""
+        """The response of the running task; None if there is none."""
         task = _running_task()
         found = None if task is None else self._of_tasks.get(id(task))
         return None if found is None else found.response
@@ -83,7 +83,7 @@ def _running_task() -> asyncio.Task[Any] | None:
 
 
 class Calls(CallsBase[Route, Clock, Waits]):
-    """Makes the calls of one connection and its scopes, for as long as it is not closed."""
+    """Makes the calls of one connection and its scopes, until it is closed."""
 
     _under_way = 0
 
@@ -91,13 +91,13 @@ class Calls(CallsBase[Route, Clock, Waits]):
         return Waits()
 
     def call(self, part: Part, method: str, uri: str, options: CallOptions) -> Coroutine[Any, Any, Response]:
-        """The response to a request, or the error that says why there is none."""
+        """The response to a request. Raises the error that explains why there is none."""
         return self._made(self._prepared(part, method, uri, options), self._run)
 
     async def _made(
         self, call: PreparedCall, run: Callable[[PreparedCall, Observer], Coroutine[Any, Any, Final]]
     ) -> Response:
-        # What is awaited holds nothing by a name that may be secret, for an error has its frame.
+        # No local variable here may be secret, because the traceback of an error has this frame.
         tracer = tracing.tracer
         self._under_way += 1
         try:
@@ -110,13 +110,13 @@ class Calls(CallsBase[Route, Clock, Waits]):
             for deadline in call.outgoing.deadlines:
                 deadline.release()
             if not call.outgoing.deadlines and isinstance(error, ConnectionError):
-                await asyncio.sleep(0)  # refused at once: who goes on calling must not keep the loop from all others
+                await asyncio.sleep(0)  # refused at once: a caller that goes on calling must not block the loop
             raise
         finally:
             self._ended()
 
     def download(self, part: Part, uri: str, asked: DownloadCall, streams: Streams) -> Coroutine[Any, Any, Download]:
-        """The file that a URI leads to, once it is whole; or the error that says why it is not."""
+        """Download the file of a URI. Raises the error that explains why it is not complete."""
         call = self._prepared(part, "GET", uri, asked.options)
         return self._downloaded(call, Receiving(call, asked, self._origin, streams, self._clock))
 
@@ -131,7 +131,7 @@ class Calls(CallsBase[Route, Clock, Waits]):
     def stream(
         self, part: Part, method: str, uri: str, options: CallOptions
     ) -> contextlib.AbstractAsyncContextManager[Any]:
-        """The response to a request whose body its reader reads; it is closed at the end."""
+        """A context manager with the response, whose body the caller reads. It closes the response at the end."""
         return self._streamed(lambda: self.call(part, method, uri, options))
 
     @contextlib.asynccontextmanager
@@ -147,7 +147,7 @@ class Calls(CallsBase[Route, Clock, Waits]):
             self._ended()
 
     async def probe(self, part: Part, path: str, seconds: float) -> Outcome:
-        """Ask for `path` once within `seconds`, outside every policy and count; also once closed."""
+        """Request `path` once, within `seconds`, without policies or counters. Works on a closed connection too."""
         outgoing, step = self._probing(part, path, seconds)
         self._under_way += 1
         try:
@@ -163,12 +163,12 @@ class Calls(CallsBase[Route, Clock, Waits]):
         self.end_if_idle()
 
     def end_if_idle(self) -> None:
-        """Close all sockets of a connection that keeps none, once no call is under way."""
+        """Close all sockets if the connection keeps none and no call is under way."""
         if self._under_way == 0 and (self.closed or self._usage.retired):
             self._route.end()
 
     def renew_after_fork(self) -> None:
-        """Begin with sockets and waits that are not the parent's, and without its calls."""
+        """Start with new sockets and waits, separate from the parent's, and without its calls."""
         self._under_way = 0
         super().renew_after_fork()
 
@@ -178,11 +178,11 @@ class Calls(CallsBase[Route, Clock, Waits]):
             self._route.end()
 
     def _run(self, call: PreparedCall, observe: Observer) -> Coroutine[Any, Any, Final]:
-        """Drives a call to its end."""
+        """Drive a call to its end."""
         return self._driven(call, run(call.host, call.compiled, call.request, self._clock, observe), None)
 
     def _run_download(self, receiving: Receiving, call: PreparedCall, observe: Observer) -> Coroutine[Any, Any, Final]:
-        """Drives a download to its end."""
+        """Drive a download to its end."""
         return self._driven(call, receiving.steps(observe), partial(receive, receiving, self._clock))
 
     def _driven(self, call: PreparedCall, steps: Steps, receiver: Receiver | None) -> Coroutine[Any, Any, Final]:
@@ -195,6 +195,6 @@ class Calls(CallsBase[Route, Clock, Waits]):
         return drive(steps, self.waits, send, discard, hedged, receiver)
 
     def _hedged(self, call: PreparedCall, step: Send, extra: bool) -> Coroutine[Any, Any, Outcome]:
-        """An attempt of a call that may be hedged; an `extra` one has a request of its own: attempts write on it."""
+        """An attempt of a call that may be hedged. An `extra` one gets a copy of the request, which attempts change."""
         outgoing = call.outgoing.copy() if extra else call.outgoing
         return attempt(self._route.sender, outgoing, call.compiled.connect, call.compiled.read, step)

@@ -17,18 +17,18 @@ from sleepwalker.drivers.aio.tasks import Tasks
 
 
 class AsyncClosing(Closing):
-    """Calls `aclose`, or `close`, of what is to be closed. What that has to wait for is done by a task."""
+    """Closes connections by their `aclose` or `close`. If that must be awaited, a task does it."""
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
 
     def close(self, conn: Any) -> None:
-        """Close a connection. Where no loop is there, one whose `close` is a coroutine function stays as it is.
+        """Close a connection. Without a loop, one whose `close` is a coroutine function cannot be closed.
 
-        Of ours, such a one gives up its sockets.
+        One of ours then gives up its sockets.
         """
         if issubclass(type(conn), AsyncConnection) and type(conn).close is AsyncConnection.close:
-            self._here(close_now, conn)  # at once: what its users ask of it next is refused
+            self._here(close_now, conn)  # at once: its users' next calls are refused
             return
         close = next(filter(callable, (getattr(conn, name, None) for name in CLOSING)), None)
         if close is None:
@@ -40,12 +40,12 @@ class AsyncClosing(Closing):
                 ours.retire()
 
     def retire(self, conn: ConnectionBase) -> None:
-        """Have one of ours give up its sockets."""
+        """Make one of our connections give up its sockets."""
         conn.usage.retired = True
         self._here(conn.retire)
 
     def _here(self, act: Callable[..., object], *args: Any) -> None:
-        """Do it in the loop, if there is one: sockets are closed there."""
+        """Call `act` in the loop, if there is one: sockets are closed there."""
         loop = self._tasks.loop or running_loop()
         if loop is None or loop.is_closed():
             act(*args)

@@ -1,4 +1,4 @@
-"""Drives the lookups of a manager with tasks: performs their steps, and has the hooks asked beside their callers."""
+"""Drives the lookups of a manager with tasks: performs their steps, and runs the hooks in separate tasks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sleepwalker.lookup.steps import AskHook, Await, AwaitRetired, Machine, Star
 
 T = TypeVar("T")
 
-#: How often a waiter looks at a clock that is not the system's, in seconds: one of a test goes on without the loop.
+#: Seconds between a waiter's checks of a clock that is not the system's: a test's clock advances without the loop.
 _SLICE = 0.25
 
 
@@ -44,11 +44,11 @@ class AsyncFinder(FinderBase):
         clock: Clock,
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        """The one that it works in."""
+        """The loop that it works in."""
         self.thread: int = 0
-        """The loop's."""
+        """The id of the loop's thread."""
         self.tasks: Tasks = Tasks()
-        """Those that ask the hooks, and that probe."""
+        """The tasks that call hooks, and that probe."""
         self._closings = Tasks()
         lookup = Lookup(hosts, max_connections, caller=_caller, signal=Signal, behalf=_behalf, worker="task")
         retiring = Retiring(lookup, observe, AsyncClosing(self._closings))
@@ -60,11 +60,11 @@ class AsyncFinder(FinderBase):
     # -- for the manager
 
     async def found(self, machine: Machine[Found]) -> Any:
-        """What the machine of `search` finds."""
+        """The connection that the machine of `search` finds. Raises its error."""
         return found_or_raised(await self.drive(machine))
 
     def enter(self) -> None:
-        """Work in the running loop from now on. RuntimeError while there is another one that has not been closed."""
+        """Work in the running loop from now on. RuntimeError if it works in another loop that is still open."""
         loop = asyncio.get_running_loop()
         with self.lock:
             before = self.loop
@@ -81,12 +81,12 @@ class AsyncFinder(FinderBase):
             self.thread = threading.get_ident()
 
     def renew_after_fork(self) -> None:
-        """The loop is the parent's as well."""
+        """In a forked child, forget the loop, too: it is the parent's."""
         super().renew_after_fork()
         self.loop = self.tasks.loop = self._closings.loop = None
 
     async def ended(self) -> None:
-        """End what is under way in the background, and wait for what is being closed."""
+        """Cancel the tasks in the background, and wait until connections are closed."""
         self.tasks.cancel()
         await self.tasks.ended()
         await self._closings.ended()
@@ -95,7 +95,7 @@ class AsyncFinder(FinderBase):
     # -- a machine's steps
 
     async def drive(self, machine: Machine[T]) -> T:
-        """Perform the steps of a machine, those that wait as well; what it comes to."""
+        """Perform the steps of a machine, including those that wait. Returns its result."""
         reply: Any = None
         try:
             while True:
@@ -134,7 +134,7 @@ class AsyncFinder(FinderBase):
 
 
 def _caller() -> Hashable:
-    """The task that asks; outside of one, the thread."""
+    """The running task; outside of one, the id of the thread."""
     try:
         return asyncio.current_task() or threading.get_ident()
     except RuntimeError:
@@ -142,5 +142,5 @@ def _caller() -> Hashable:
 
 
 def _behalf() -> Hashable:
-    """The task that leads the flight whose hook asks, by whatever it started; the caller where it is no hook's."""
+    """The task that leads the flight whose hook calls, also by tasks or threads that it started; else the caller."""
     return leader.get() or _caller()

@@ -1,4 +1,4 @@
-"""The type of what an `AsyncConnectionManager` finds, for checkers; see `sleepwalker.connection.found`."""
+"""The type of connections that an `AsyncConnectionManager` returns, for type checkers; as in `connection.found`."""
 
 from __future__ import annotations
 

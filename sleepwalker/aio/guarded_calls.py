@@ -24,9 +24,9 @@ from sleepwalker.transport.aio.errors import translate
 
 
 class AsyncGuardedCalls(GuardedCallsBase):
-    """With tasks. Plain functions are passed through: a wait of theirs would block the loop.
+    """The work of a guard, with tasks. Plain functions are passed through: their waits would block the loop.
 
-    Those of an `aiohttp.ClientSession` are plain ones, but what they return is awaited, or entered.
+    The methods of an `aiohttp.ClientSession` are plain functions, but what they return is awaited, or entered.
     """
 
     __slots__ = ()
@@ -38,7 +38,7 @@ class AsyncGuardedCalls(GuardedCallsBase):
         self.waits = Waits()
 
     def takes(self, function: Callable[..., Any]) -> bool:
-        """Whether it is a coroutine function, or returns what is awaited."""
+        """Whether it is a coroutine function, or a method of an `aiohttp.ClientSession`."""
         return inspect.iscoroutinefunction(function) or _is_of_aiohttp(function)
 
     def guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,7 +119,7 @@ def _is_of_aiohttp(function: Callable[..., Any]) -> bool:
 
 
 def release(response: Any) -> None:
-    """Let go of what an attempt returned that nothing will be done with."""
+    """Release the result of an attempt that is not used."""
     if isinstance(response, aiohttp.ClientResponse):
         response.release()
     else:

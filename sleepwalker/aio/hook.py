@@ -1,4 +1,4 @@
-"""What makes connections for an `AsyncConnectionManager`."""
+"""Hooks: they create connections for an `AsyncConnectionManager`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _C_co = TypeVar("_C_co", covariant=True)
 
 
 class AsyncHook(Protocol[_C_co]):
-    """What an `AsyncConnectionManager` takes for a hook: one of either kind, or any object with such a `connect`."""
+    """What an `AsyncConnectionManager` accepts as a hook: one of either kind, or any object with such a `connect`."""
 
     def connect(self, host: str, auth: Any, /) -> Awaitable[_C_co | None] | _C_co | None:
         """A connection to `host` with `auth`; None if this hook does not know the host."""
@@ -36,9 +36,9 @@ class AsyncConnectionHook(ConnectionHook):
 
     @abstractmethod
     def connect(self, host: str, auth: Any) -> Any:
-        """As that of a `ConnectionHook`; it may be a coroutine function.
+        """As `ConnectionHook.connect`, but it may be a coroutine function.
 
-        One runs in a task of its own, which no caller's cancellation cuts. A plain function runs in a thread, for it
-        may wait; the loop does not wait for it when it ends.
+        A coroutine function runs in a task of its own, which a cancelled caller does not cancel. A plain function runs
+        in a thread, because it may wait. The end of the loop does not wait for that thread.
         """
         return super().connect(host, auth)  # type: ignore[safe-super]

@@ -1,4 +1,4 @@
-"""Leads flights with tasks: asks coroutine functions in a task of their own, and plain ones in a thread."""
+"""Leads flights with tasks: calls hooks that are coroutine functions in a separate task, and plain ones in a thread."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from sleepwalker.lookup.state import Lookup
 from sleepwalker.lookup.steps import AskHook, Job, Machine, Start
 from sleepwalker.lookup.table import Released
 
-#: How a hook fails when it fails as connections fail; of aiohttp's errors not all are OSErrors.
+#: A hook that raises one of these failed to connect. Not all of aiohttp's errors are OSErrors.
 HOOK_FAILURES = (*answers.HOOK_FAILURES, aiohttp.ClientError)
 
-#: The task that leads the flight whose hook runs in this context; it goes with what the hook starts, threads included.
+#: The task that leads the flight whose hook runs in this context. Tasks and threads that the hook starts inherit it.
 leader: ContextVar[asyncio.Task[Any] | None] = ContextVar("leader", default=None)
 
 _Run = Callable[[Machine[Any]], Any]
@@ -39,17 +39,17 @@ _Drive = Callable[[Machine[Any]], Coroutine[Any, Any, Any]]
 
 
 class AsyncLeading(LeadingBase):
-    """With tasks."""
+    """Leads flights with tasks."""
 
     def __init__(self, lookup: Lookup, retiring: Retiring, tasks: Tasks) -> None:
         super().__init__(lookup, retiring)
         self._tasks = tasks
 
     def start(self, step: Start, run: _Run, drive: _Drive) -> None:
-        """Have the hooks asked, in a task of their own: it gives the result to all waiters.
+        """Start a task that calls the hooks and gives the result to all waiters.
 
-        `run` performs the steps of a machine that wait for nothing, `drive` all. Whatever happens to this task
-        meanwhile does not concern them.
+        `run` performs the steps of a machine that never waits, `drive` those of any. What happens to the calling task
+        does not affect the hooks.
         """
         job = step.job
         if not self._lookup.hooks:
@@ -60,7 +60,7 @@ class AsyncLeading(LeadingBase):
         task.add_done_callback(partial(self._over, job.flight))
 
     async def _lead(self, job: Job, run: _Run, drive: _Drive) -> None:
-        """Carry out a flight. If this task is cancelled, the manager or the loop ends: its waiters ask anew."""
+        """Carry out a flight. If this task is cancelled, the manager or the loop ends: its waiters ask again."""
         me = asyncio.current_task()
         leader.set(me)
         with self.lock:
@@ -72,7 +72,7 @@ class AsyncLeading(LeadingBase):
         try:
             released = await drive(carry_out(self._lookup, job))
         except asyncio.CancelledError as raised:
-            cut = me is not None and me.cancelling() > 0  # else it is the hook's, of a task that it waited for
+            cut = me is not None and me.cancelling() > 0  # else a task that the hook waited for was cancelled
             error = without_our_frames(raised)
         except BaseException as raised:  # noqa: BLE001 - the caller's to see
             error = without_our_frames(raised)
@@ -85,7 +85,7 @@ class AsyncLeading(LeadingBase):
                 del error
 
     def _over(self, flight: Flight, task: object) -> None:
-        """The task has ended; also where it was cancelled before it began."""
+        """The task has ended, or was cancelled before it began."""
         with self.lock:
             if not flight.over:
                 self._lookup.end(flight)

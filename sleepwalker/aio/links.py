@@ -21,7 +21,10 @@ _T = TypeVar("_T")
 
 
 async def perform(steps: Steps[_T]) -> _T:
-    """Perform the steps to their end, awaiting each call in this task. TypeError for one that would block the loop."""
+    """Run the steps to their end, awaiting each call in this task, and return their result.
+
+    TypeError for a call that would block the loop.
+    """
     try:
         call = next(steps)
         while True:

@@ -66,7 +66,7 @@ class AsyncConnectionManager(ManagerBase[Clock, AsyncFound_co]):
             if timeout is not None:
                 check_wait(timeout)
             finder = self._finder
-            # Python 3.11 takes a third of the time that all this takes to say which loop is running.
+            # In Python 3.11, asking which loop is running would take a third of the time of all this.
             if (loop := finder.loop) is None or get_ident() != finder.thread or not loop.is_running():
                 finder.enter()
             conn, key = at_hand(self._lookup, host, auth)

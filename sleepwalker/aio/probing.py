@@ -1,4 +1,4 @@
-"""Asks broken hosts of an `AsyncConnectionManager` in the background whether they are back."""
+"""Probes broken hosts of an `AsyncConnectionManager` in the background to find out whether they are back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sleepwalker.lookup.state import Lookup
 
 
 class AsyncProbing(ProbingBase):
-    """A timer of the manager's loop, and a task for each round, while a policy has broken hosts probed."""
+    """Probing with a timer of the manager's loop and a task for each round, while a policy asks for probes."""
 
     def __init__(self, lookup: Lookup, observe: Observer, tasks: Tasks) -> None:
         super().__init__(lookup, observe)
@@ -33,7 +33,7 @@ class AsyncProbing(ProbingBase):
         return (loop := self._tasks.loop) is not None and loop.is_running()
 
     async def probe_broken(self, elapsed: float = math.inf) -> float:
-        """One round: see `_round`."""
+        """Run one round; see `_round`."""
         machine, outcome = self._round(elapsed), None
         try:
             while True:

@@ -17,12 +17,12 @@ from sleepwalker.engine import Outcome, Received
 from sleepwalker.transport.aio.attempt import discard
 
 T = TypeVar("T")
-#: Bytes that are written at a time, and the seconds after which fewer are: what waits is lost where the process is.
+#: Bytes that are written at a time, and the seconds after which fewer are: if the process ends, waiting ones are lost.
 _AT_ONCE, _SOON = 1 << 20, 0.1
 
 
 async def on_disk(act: Callable[[], T]) -> T:
-    """What `act` returns, in a thread. A task that is cancelled waits for it: nothing may close the file meanwhile."""
+    """Call `act` in a thread and return its result. A cancelled task waits for it, so that the file stays open."""
     work = asyncio.ensure_future(in_thread(act, "sleepwalker-file"))
     try:
         return await asyncio.shield(work)
@@ -31,7 +31,7 @@ async def on_disk(act: Callable[[], T]) -> T:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([work])
         if not work.cancelled():
-            work.exception()  # seen: the task is cancelled all the same
+            work.exception()  # marks the error as retrieved: the cancellation is raised instead
         raise
     except NoThread:  # nothing was done yet: better here than not at all
         return act()
@@ -53,7 +53,7 @@ async def receive(receiving: Receiving, clock: Clock, head: Outcome) -> Received
 
 
 async def _write(receiving: Receiving, clock: Clock, head: Outcome) -> Exception | None:
-    """Write what comes; the error that broke the body off, if one did."""
+    """Write what arrives. Returns the error that broke the body off, if one did."""
     transfer = receiving.transfer
     broken: Exception | None = None
     ready: list[bytes] = []

@@ -1,4 +1,4 @@
-"""The verbs of HTTP as methods: each is `request` with that method."""
+"""The HTTP verbs as methods: each calls `request` with that method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sleepwalker.frames import without_locals
 
 
 class AsyncVerbs:
-    """For a class with a `request`, which a subclass may replace: the verbs ask for it by name."""
+    """For a class with a `request`. The verbs call it by name, so a subclass may replace it."""
 
     __slots__ = ()
 

@@ -37,7 +37,7 @@ class Adopting:
     ) -> None:
         """`clock` is what guards wait by; `guarded` are the methods of foreign objects that are guarded.
 
-        None stands for what `defaults` chose. `calls` makes what a guard does.
+        None stands for what `defaults` chose. `calls` makes the calls of a guard.
         """
         self._manager, self._lookup, self._hosts = manager, lookup, lookup.hosts
         self._guarded, self._observe, self._clock, self._calls = guarded, observe, clock, calls

@@ -75,7 +75,7 @@ def explain_withheld(error: ConnectionError | HTTPError, owner: str, other: str)
 
 
 def _shown(entry: str) -> str:
-    """An entry without what may be a query, in which a secret may be."""
+    """An entry for a text, without its query, which may hold a secret."""
     return ascii(re.split(r"[?#]", entry, maxsplit=1)[0])[:100]
 
 

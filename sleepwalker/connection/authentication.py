@@ -23,13 +23,13 @@ class Authentication:
     __slots__ = ("_netrc", "_origin", "_route", "anonymous", "exposed", "given")
 
     def __init__(self, origin: Origin, given: object, route: Route) -> None:
-        """InsecureAuthError where they would be sent unencrypted; TypeError or ValueError for an unusable auth."""
+        """InsecureAuthError if they would be sent unencrypted; TypeError or ValueError for an unusable auth."""
         self._origin = origin
         self._route = route
         self.given: Auth | Anonymous | None = normalise_auth(given if given is not None else route.session.auth)
-        """None where netrc is to be asked."""
+        """None if netrc is to be read."""
         self.anonymous: bool = isinstance(self.given, Anonymous)
-        """Whether no request carries any, so that there is nothing to ask `of`."""
+        """Whether no request carries any, so that `of` need not be called."""
         check_tls(origin, self.given, route.proxied)
         self.exposed: bool = travels_in_the_clear(origin, route.proxied)
         """Whether others may read what is sent."""

@@ -43,7 +43,7 @@ class ConnectionBase(Managed):
     def _read(
         self, hostname: str, port: int | str | None, timeout: Timeout | None, policy: Policy | Path | None, clock: Clock
     ) -> tuple[Origin, Policy]:
-        """Take what says where the connection goes, and which policy it follows there: both are returned."""
+        """Check the arguments about host and policy. Returns the origin, and the policy that applies to it."""
         self._whole: Self | None = None
         self.hostname, origin, self._prefix = parse_hostname(hostname, port)
         self._origin = origin
@@ -63,7 +63,7 @@ class ConnectionBase(Managed):
         latest: Any,
         streams: Streams,
     ) -> Observer:
-        """Take the other arguments of the constructor; what events are told to."""
+        """Check the other arguments of the constructor. Returns the observer that events go to."""
         origin, compiled = self._origin, self._compiler.own(followed)
         observe, retry_if = observing(observer), check_retry_if(retry_if)
         host = Host(origin.text, followed, clock)
@@ -146,5 +146,5 @@ class ConnectionBase(Managed):
         return f"<{type(self).__name__} {self.hostname!r} auth={auth}{scope}{closed}>"
 
 
-#: All that are in use.
+#: All connections in use.
 connections: WeakSet[ConnectionBase] = renewed_after_fork("connections", ConnectionBase._renew_after_fork)

@@ -27,7 +27,7 @@ C = TypeVar("C", bound=Clock)
 W = TypeVar("W", bound="AnyWaits")
 T = TypeVar("T")
 
-#: A probe only shows that its host responds: at most so many bytes of its body are read.
+#: A probe only shows that its host responds, so its body is limited.
 _PROBE = CallOptions(max_body=1_000_000, raise_for_status=False)
 
 
@@ -75,7 +75,7 @@ class CallsBase(Generic[R, C, W]):
             self.waits.end()
 
     def _prepared(self, part: Part, method: str, uri: str, options: CallOptions) -> PreparedCall:
-        """A call that can be made. ConnectionError once the connection is closed; what the arguments raise."""
+        """Prepare a call. Raises ConnectionError once the connection is closed, and what the arguments raise."""
         if self.closed:
             closed = ConnectionError(f"{self._origin}: this connection is closed; make a new one")
             closed.never_sent, closed.retryable = True, False
@@ -94,6 +94,6 @@ class CallsBase(Generic[R, C, W]):
         return outgoing, Send(self._clock.monotonic() + seconds, "attempt", seconds, proven_since=math.inf)
 
     def _traced(self, call: PreparedCall, run: Callable[[PreparedCall, Observer], T]) -> TracedCall[T]:
-        """The call, which `run` makes, for a tracer that stands around it."""
+        """The call as a tracer gets it; `run` makes it."""
         headers, work = call.outgoing.prepared.headers, partial(run, call)
         return traced(self._origin, call.request, headers, self._clock, self._observe, work)

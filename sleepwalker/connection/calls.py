@@ -48,7 +48,7 @@ class Calls(CallsBase[Route, BlockingClock, Waits]):
             raise
 
     def download(self, part: Part, uri: str, asked: DownloadCall, streams: Streams) -> Download:
-        """The file that a URI leads to, once it is whole; or the error that says why it is not."""
+        """Download the file of a URI. Raises the error that explains why it is not complete."""
         call = self._prepared(part, "GET", uri, asked.options)
         receiving, tracer = Receiving(call, asked, self._origin, streams, self._clock), tracing.tracer
         run = partial(self._run_download, receiving)

@@ -1,4 +1,4 @@
-"""Remembers the connection of each response, and the pair it was found as. Following links needs both."""
+"""Remembers the connection of each response, and the pairs that it was held for. Following links needs both."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _notes: set[_Note] = set()
 
 def note_came_from(response: requests.Response, through: CameFrom) -> None:
     """Remember the connection of a response for the response's lifetime. The latest note wins. Thread-safe."""
-    if response.__weakref__ is not None:  # type: ignore[attr-defined]  # a foreign object may hand one out again
+    if response.__weakref__ is not None:  # type: ignore[attr-defined]  # a foreign object may return one again
         for ref in weakref.getweakrefs(response):
             if type(ref) is _Note:
                 ref.came_from = through
@@ -77,7 +77,7 @@ def note_came_from(response: requests.Response, through: CameFrom) -> None:
 
 
 def came_from(response: requests.Response) -> CameFrom | None:
-    """The note of this response object. None if no connection of ours returned it."""
+    """The note of this response object. None if it has none."""
     for ref in weakref.getweakrefs(response):
         if type(ref) is _Note:
             return ref.came_from

@@ -1,4 +1,4 @@
-"""Receives what the responses of a download bring, whichever way they are waited for."""
+"""What blocking and asyncio downloads share: the checked arguments, the transfer, and the errors of a body."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sleepwalker.transport.headers import checked_headers, merged
 from sleepwalker.transport.redirects import HARMLESS_OF_A_DOWNLOAD
 from sleepwalker.transport.url import Origin
 
-#: Of the attempts of a call, those whose sockets are still of interest: a download may have hundreds.
+#: How many of the latest attempts are remembered with their sockets: a download may have hundreds.
 _LATEST = 4
 
 
@@ -52,7 +52,7 @@ class DownloadCall:
         encoder: Any,
         **options: Unpack[DownloadOptions],
     ) -> None:
-        """TypeError, ValueError, URLError or PolicyError for an argument that cannot be."""
+        """TypeError, ValueError, URLError or PolicyError for an invalid argument."""
         if unknown := sorted(options.keys() - _KNOWN):
             known = ", ".join(("progress", "checksum", *sorted(_KNOWN)))
             raise TypeError(f"{unknown[0]!r} is not an argument of a download; there are {known}")
@@ -60,10 +60,10 @@ class DownloadCall:
         check_own(options.get("headers"))
         given: RequestOptions = {**options, "stream": True}  # type: ignore[typeddict-item]  # all of them have the rest
         checked = checked_options(given, encoder)
-        # A range counts bytes of the file as it is, and not of a packed one.
+        # A range counts bytes of the file itself, not of an encoded one.
         headers = merged(checked.headers, checked_headers({"Accept-Encoding": "identity"}))
         self.total: float | None = checked.total
-        """Seconds for all of it, the bodies included."""
+        """Seconds for the whole download, including the bodies."""
         self.options: CallOptions = checked._replace(headers=headers, total=None)
 
 
@@ -94,24 +94,24 @@ class Receiving:
         return download(call.host, call.compiled, call.request, clock, observe, ends_at)
 
     def watch(self, response: Any) -> None:
-        """Have reads of the body that break raise errors of ours."""
+        """Make reads of a broken body raise errors of ours."""
         self._call.outgoing.deadlines = self._call.outgoing.deadlines[-_LATEST:]
         self._streams.watch(response, self._error_of)
 
     def tell(self) -> None:
-        """Some bytes came: the caller is told, and the connection is not idle."""
+        """Some bytes arrived: tell the caller, and note that the connection is not idle."""
         if (usage := self._call.came_from.usage) is not None:
             usage.last_used = self._clock.monotonic()
         self.transfer.tell()
 
     def ended(self, received: Received) -> Received:
-        """A response is received: where the file is whole, its caller is told."""
+        """A response was received. If the file is complete, tell the caller."""
         if received.over and received.outcome.error is None and received.reached is not None:
             self.transfer.told_all()
         return received
 
     def one_of_ours(self, error: Exception) -> Exception:
-        """The error that broke a body off; raises what is not about the body."""
+        """Our error for one that broke a body off. Raises an error that is not about the body."""
         ours = error if isinstance(error, SleepwalkerException) else self._error_of(error, None, False)
         if not isinstance(ours, SleepwalkerException):
             raise error

@@ -284,7 +284,7 @@ def found_or_raised(found: Found) -> Any:
 
 
 def _raise(error: BaseException) -> NoReturn:
-    """Raise what was raised in another thread or task, with what it was raised in the course of there, if anything."""
+    """Raise an error of another thread or task, and keep the `__context__` that it had there."""
     context = error.__context__
     try:
         raise error

@@ -52,12 +52,12 @@ class Raised:
 
 
 def outcome_of_value(value: Any, failures: frozenset[int], wall: Callable[[], float]) -> Outcome:
-    """The outcome for a method's return value: a success if it has no status as known libraries give it.
+    """The outcome for a method's return value: a success if it has no status under a name that known libraries use.
 
     Args:
         value: Kept in the outcome.
         failures: The statuses that are failures of the host.
-        wall: The present, in seconds since 1970 (UTC), to read dates by.
+        wall: Returns the present, in seconds since 1970 (UTC). Dates count from it.
     """
     status = _status(value)
     if status is None:
@@ -75,8 +75,7 @@ def outcome_of_error(
 ) -> Outcome:
     """The outcome for an exception of a method, raised while `handled` was being handled.
 
-    The outcome holds the exception as a `Raised`. `translate` knows the errors of the libraries that send for such
-    objects.
+    The outcome holds the exception as a `Raised`. `translate` knows the errors of the libraries that such objects use.
     """
     status, teller = _told_by(error)
     if status is not None:  # the server did answer
@@ -141,10 +140,10 @@ def read_once(value: Any, depth: int = _DEPTH) -> bool:
 
 
 def _as_of_requests(error: Exception) -> tuple[Exception, Phase | None]:
-    """The error of requests that means the same as one of httpx, which is its cause, and the phase, if that is known.
+    """For an error of httpx: the error of requests that means the same, with it as the cause, and the phase, if known.
 
-    Any other error is returned as it is: also those of httpx that say nothing of a host, as of an URL that it does not
-    take.
+    Any other error is returned as it is, including those of httpx that say nothing about a host, such as for an invalid
+    URL.
     """
     for kind in type(error).__mro__:
         if kind.__module__.partition(".")[0] in _HTTPX and (known := _OF_HTTPX.get(kind.__name__)) is not None:
@@ -155,9 +154,9 @@ def _as_of_requests(error: Exception) -> tuple[Exception, Phase | None]:
 
 
 def _refused(error: Exception) -> bool:
-    """Whether no connection was made, as the standard library says it; urllib's errors name theirs as a reason.
+    """Whether the connection was refused, by the standard library's error: itself, its cause or, in urllib, its reason.
 
-    What it was raised in the course of does not count: the object may have tried another server since.
+    Its `__context__` does not count: the object may have tried another server since.
     """
     return any(
         isinstance(link, ConnectionRefusedError) for link in (error, error.__cause__, attribute_of(error, "reason"))
@@ -174,9 +173,9 @@ def _as_status(value: Any) -> int | None:
 
 
 def _told_by(error: BaseException) -> tuple[int | None, Any]:
-    """The status that an exception, or what was named as its cause, carries; and what may have the headers with it.
+    """The status that an exception, or a cause of it, carries; and the object that may have the headers.
 
-    What it was raised in the course of does not count, as for a refused connection.
+    Its `__context__` does not count, as for a refused connection.
     """
     link: BaseException | None = error
     for _ in range(_MOST_CAUSES):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 __all__ = ["Found_co"]
 
-# A type by default needs no parameter in brackets; at run time only Python 3.13 knows of that. Covariant, though `add`
-# takes one: a function of a manager of connections takes one of a subclass of them, too.
+# With a default, the type needs no parameter in brackets; at run time only Python 3.13 has that. Covariant, though
+# `add` takes one: a function that takes a manager of connections also takes a manager of a subclass.
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 

@@ -141,7 +141,7 @@ def _close(guarded: Guard, close: Callable[..., Any], *args: Any, **kwargs: Any)
 
 @functools.lru_cache(maxsize=256)
 def _guard_type(kind: object) -> type[Guard]:
-    """A guard with the special methods that `kind` has, so that it is callable, iterable and so on where that is."""
+    """A guard type with the special methods of `kind`, so that it is callable, iterable and so on if `kind` is."""
     special = [name for name in dir(kind) if name.startswith("__") and name.endswith("__") and name not in _OWN]
     members: dict[str, Any] = {name: _forward(name) for name in special if callable(getattr(kind, name, None))}
     if hasattr(kind, "__enter__"):

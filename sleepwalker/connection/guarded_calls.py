@@ -42,13 +42,13 @@ class GuardedCallsBase:
     host: Host
     """The record that calls count in."""
     compiled: CompiledPolicy
-    """What calls follow."""
+    """The policy that calls follow."""
     names: frozenset[str]
     """The methods that are guarded."""
     clock: Clock
     observe: Observer
     credentials: Callable[[], str]
-    """Marks the credentials that the object was found with."""
+    """Returns a mark of the credentials that the object was found with."""
     waits: Waiting = field(init=False)
     """Where calls wait."""
     usage: Usage = field(init=False)
@@ -92,7 +92,7 @@ class GuardedCallsBase:
                 self._once_idle.pop()()
 
     def _hand_over(self, final: Final) -> Any:
-        """What the object returned, or its own exception raised; takes note of how the call ended."""
+        """Return what the object returned, or raise its own exception, and note how the call ended."""
         outcome = final.outcome
         self.usage.last_used = self.clock.monotonic()
         if outcome.status == 401:
@@ -102,16 +102,16 @@ class GuardedCallsBase:
         return _handed_over(final)
 
     def _returned(self, value: Any) -> Outcome:
-        """What a value that the object returned tells, as far as it can, of how its host does."""
+        """The outcome for a value that the object returned."""
         return outcome_of_value(value, self.host.failures, self.clock.wall)
 
     def _raised(self, error: Exception, handled: BaseException | None, translate: Translate = of_requests) -> Outcome:
-        """The same of its exception, which is raised again when the call ends."""
+        """The outcome for an exception of the object, which is raised again when the call ends."""
         return outcome_of_error(error, handled, self.host, self.compiled, self.clock.wall, translate)
 
 
 class GuardedCalls(GuardedCallsBase):
-    """With threads."""
+    """The work of a guard, with threads."""
 
     __slots__ = ()
 

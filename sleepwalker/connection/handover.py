@@ -29,14 +29,14 @@ class Latest(Protocol):
 
 
 class Streams(NamedTuple):
-    """Facts about streamed bodies, by the way they are read."""
+    """How streamed bodies are watched, for one HTTP library."""
 
     watch: Callable[[Any, OnBreak], None]
-    """Have reads of a body that breaks raise what the second one returns."""
+    """Makes reads of a broken body raise what the second argument returns."""
     translate: Callable[[Exception, ErrorContext], Exception]
-    """One of our errors for what broke it."""
+    """Returns our error for one that broke a body."""
     by_reader: tuple[type[Exception], ...] = ()
-    """Errors that are the doing of the reader."""
+    """Errors that the reader of a body causes."""
 
 
 class Handover:

@@ -126,7 +126,7 @@ def clock_with(hosts: HostTable, own: Clock) -> Clock:
 
 
 def _check_shared(hosts: object, policy: object, policies: object, clock: Clock | None) -> None:
-    """Refuse what is no table, and what the table says already."""
+    """Refuse an object that is not a table, and arguments that the table has already."""
     if not isinstance(hosts, HostTable):
         raise TypeError(f"hosts must be a HostTable, not {type(hosts).__name__}")
     if policy is not None or policies is not None:

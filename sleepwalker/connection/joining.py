@@ -45,7 +45,7 @@ def join(given: Fleet | str, hosts: HostTable, observe: Observer, manager: objec
 
 
 def _carry_out(hosts: HostTable, name: str, order: Order) -> Iterable[Event]:
-    """Do here what an operator ordered elsewhere; what changed by it."""
+    """Carry out here what an operator ordered elsewhere. Returns the events."""
     try:
         key = checked_record_key(name)
         reason, left = check_reason(order.reason), None if order.left is None else check_seconds(order.left)

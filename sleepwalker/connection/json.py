@@ -134,7 +134,7 @@ def _decodes(encoding: str) -> bool:
 
 
 def _takes_nothing(function: Callable[..., object]) -> bool:
-    """Whether `function` can be called without an argument; one without a readable signature is taken to."""
+    """Whether `function` can be called without an argument; True if its signature cannot be read."""
     try:
         inspect.signature(function).bind()
     except TypeError:
@@ -193,7 +193,7 @@ def decoded(response: requests.Response, origin: Origin) -> Any:
     try:
         try:
             if content[:1] in b"{[" and content[1:2] != b"\0":
-                # Past json's own look for UTF-16 and UTF-32, in which no object or array begins like this.
+                # Skips json's detection of UTF-16 and UTF-32, in which no object or array begins like this.
                 return _DECODER.decode(content.decode("utf-8", "surrogatepass"))
             return json.loads(content)
         except UnicodeDecodeError:

@@ -37,7 +37,7 @@ class LeadingBase:
 
     def __init__(self, lookup: Lookup, retiring: Retiring) -> None:
         self.lock: threading.RLock = threading.RLock()
-        """The lookup's."""
+        """The lookup's lock."""
         self._lookup, self._retiring = lookup, retiring
 
     def _lead_here(self, job: Job, run: _Run) -> None:
@@ -60,7 +60,7 @@ class LeadingBase:
 
 
 class Leading(LeadingBase):
-    """With threads."""
+    """Leads flights with threads."""
 
     def start(self, step: Start, run: _Run) -> None:
         """Start a thread that calls the hooks and gives the result to all waiters.
@@ -78,7 +78,7 @@ class Leading(LeadingBase):
         self._lead_here(job, run)
 
     def _lead_in_thread(self, job: Job, run: _Run) -> Signal:
-        """Carry out a flight, in a thread that nothing interrupts. Returns what is still waited for."""
+        """Carry out a flight, in a thread that nothing interrupts. Returns the signal that is still waited for."""
         with self.lock:
             if not begin(self._lookup, job.flight):
                 return job.flight.done
@@ -93,9 +93,9 @@ class Leading(LeadingBase):
 
 
 def _finish(work: list[Callable[[], Signal]]) -> None:
-    """What the thread of a flight does. It drops all that the flight needed before the waiters go on.
+    """Do the work of a flight's thread, and drop all that it needed before the waiters go on.
 
-    Else a manager or a connection that they drop would live on for a moment, in the frames of this thread.
+    Otherwise a manager or connection that they drop would live on for a moment, in the frames of this thread.
     """
     work.pop()().set()
 
@@ -120,7 +120,7 @@ def ask_hook(step: AskHook, clock: Clock) -> Answer:
 
 
 def said_by(step: AskHook, conn: Any, error: Exception | None, duration: float) -> Answer:
-    """The answer of a hook that returned `conn`, or failed as connections fail, after this many seconds."""
+    """The answer of a hook that returned `conn`, or failed to connect, after `duration` seconds."""
     return answer_of(step.hook, conn, error, duration, target=_target, words=lambda error: told(error, step.asked))
 
 

@@ -31,7 +31,7 @@ class Managed(Scoped):
         _calls: AnyCalls
         _route: Route
         given_policy: Policy | None
-        """The policy that it was told to follow, None where it follows the default."""
+        """The policy that it was given; None if it follows the default."""
         usage: Usage
         """How its calls ended, and whether it is retired."""
 
@@ -42,14 +42,14 @@ class Managed(Scoped):
 
     @property
     def _record(self) -> Host:
-        """What is counted and known of the host, or of this part of it."""
+        """The record of the host, or of this scope of it."""
         self._part.catch_up()
         return self._part.host
 
     def _records(self) -> list[CountedHost]:
         """The host's record and how many connections to it are held, then those of its scopes, which hold none.
 
-        Of a scope its own. What a manager's `find` was asked for only that knows.
+        For a scope, only its own record. The names that `find` was asked for are known to the manager alone.
         """
         host = self._record
         held = host.connections or (0 if self._calls.closed else 1)

@@ -44,9 +44,9 @@ class ManagerBase(Operated, Generic[_Clock, _Found_co]):
     _own_clock: ClassVar[Clock]
     """The clock of a manager that is given none."""
     _made: ClassVar[Callable[..., FinderBase]]
-    """Makes what drives its lookups."""
+    """Makes the driver of its lookups."""
     _joined: Client | None = None
-    """The fleet that this manager was given; None where it was not."""
+    """The fleet that this manager was given; None if it was given none."""
 
     @without_locals
     def __init__(
@@ -64,7 +64,7 @@ class ManagerBase(Operated, Generic[_Clock, _Found_co]):
         check_count(max_connections, "max_connections")
         own = self._own_clock
         self._hosts = self.hosts = hosts = host_table(hosts, policy, policies, max_connections, clock, own)
-        """The records of hosts, to be given to other managers that shall share them. Not to be changed."""
+        """The records of hosts. Pass it as `hosts=` to another manager to share them. Read-only."""
         guarded = None if guard is None else guarded_names(guard)
         clocked = clock_with(hosts, own)
         self._finder = self._made(weakref.ref(self), hosts, max_connections, guarded, observing(observer), clocked)

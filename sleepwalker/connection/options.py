@@ -66,13 +66,13 @@ class CallOptions(NamedTuple):
     """Whether that bounds the body of a stream, too."""
     retry_if: RetryIf | None = None
     idempotent: bool | None = None
-    """Whether the request may be sent twice once it may have been processed; None where its method decides."""
+    """Whether the request may be sent twice once it may have been processed; None if its method decides."""
     raise_for_status: bool = True
     max_body: int | None = None
     """Bytes of decoded body above which a response is refused; None for no limit."""
 
 
-#: Of a call without arguments.
+#: The options of a call without arguments.
 _USUAL = CallOptions()
 
 
@@ -109,7 +109,7 @@ def checked_options(
 
 
 def _refuse_names(given: Mapping[str, object]) -> None:
-    """TypeError for arguments that a call of asyncio's does not have; `stream=False` is none."""
+    """TypeError for arguments that an asyncio call does not have; `stream=False` is ignored."""
     if given.get("stream"):
         raise TypeError('stream: use `async with conn.stream("GET", uri) as response`, and read response.aiter_bytes()')
     unknown = sorted(given.keys() - _KNOWN)

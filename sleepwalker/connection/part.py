@@ -12,7 +12,7 @@ from sleepwalker.events import Observer, PolicyIgnored
 from sleepwalker.policy import Policy
 from sleepwalker.policy.shared import OF_A_SCOPE, unlike
 
-#: Policies and timeouts of single calls that are kept compiled.
+#: How many policies and timeouts of single calls are kept compiled.
 _MOST_OTHERS = 64
 
 
@@ -24,7 +24,7 @@ class Compiler:
     hostname: str
     clock: Clock
     timeout: tuple[float, float] | None
-    """The constructor's `(connect, read)`, before that of the connection's own policy."""
+    """The constructor's `(connect, read)`, which replaces that of the connection's own policy."""
 
     def for_host(self, policy: Policy) -> Policy:
         """The policy, or its table for this host."""
@@ -65,15 +65,15 @@ class Part:
         self._observe = observe
         self._others: dict[tuple[Policy, bool, tuple[float, float] | None], CompiledPolicy] = {}
         self.came_from: CameFrom = came_from
-        """What is known of its responses by those that follow their links."""
+        """The note for its responses, which link walks read."""
         self.host: Host = host
         self.compiled = compiled
         self.name: str | None = name
         """The scope's name, None for the connection itself."""
         self.whole: Part | None = whole
-        """Of a scope, what its connection goes by."""
+        """The part of its connection, if this is a scope's."""
         self.attached: bool = False
-        """Whether a manager gave the connection the record of its host, and says what that follows."""
+        """Whether a manager gave the connection its host's record: then it decides about the record's policy."""
 
     def scope(self, name: str, came_from: CameFrom) -> Part:
         """The part of the scope with that name."""
@@ -115,9 +115,9 @@ class Part:
         self.host = host
 
     def give(self, name: str, policy: Policy) -> None:
-        """Give the scope with that name a policy. If it already has another one, that one stays.
+        """Give the scope with that name a policy. If it already has another one, that one stays, and an event says so.
 
-        One event says so.
+        There is only one such event for each scope.
         """
         part, heeded, transitions = self.host.part(name, policy)
         for event in transitions:

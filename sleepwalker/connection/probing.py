@@ -21,7 +21,7 @@ _DUE = 0.001
 
 
 class Ask(NamedTuple):
-    """Sends a probe for a path through a connection. Sent into it: the outcome; None if the probe was not possible."""
+    """Send a probe for a path through a connection. Sent back: the outcome; None if the probe was not possible."""
 
     conn: Own
     path: str
@@ -46,11 +46,11 @@ class ProbingBase:
 
     def __init__(self, lookup: Lookup, observe: Observer) -> None:
         self.lock: threading.RLock = threading.RLock()
-        """The lookup's."""
+        """The lookup's lock."""
         self._lookup, self._observe = lookup, observe
         self.prober: Rounds | None = None
         self._due: dict[str, float] = {}
-        """In how many seconds the broken hosts that are probed have their next one, by origin."""
+        """Seconds until the next probe of each broken host that is probed, by origin."""
 
     def rounds(self, every: float) -> Rounds | None:
         """A driver for rounds with at most this interval, in seconds; None if there can be none now."""
@@ -92,12 +92,10 @@ class ProbingBase:
                 self.start()
 
     def _round(self, elapsed: float) -> Round:
-        """Ask each broken host whose time has come once whether it is back; in how many seconds to look again.
+        """Probe each broken host that is due. Returns the seconds until the next round.
 
-        Those that another manager on the same table of hosts probes are left to that, and those that other workers of
-        the fleet look at, in vain, to them.
-
-        `elapsed` is how many have gone by since it was done last.
+        Hosts that another manager on the same host table probes are left to it, and those that other workers of the
+        fleet probe without success are left to them. `elapsed` is the seconds since the last round.
         """
         with self.lock:
             prober, again = self.prober, self._lookup.hosts.probe_every
@@ -123,7 +121,7 @@ class ProbingBase:
         return min([again, *due.values()])
 
     def _targets(self) -> dict[str, tuple[Own, Host, HealthPolicy]]:
-        """The broken hosts that are to be probed, each with a connection to ask it by."""
+        """The broken hosts that are to be probed, each with a connection to probe it through."""
         targets: dict[str, tuple[Own, Host, HealthPolicy]] = {}
         for slot in self._lookup.table.slots():
             conn, record = (slot.probe_with, slot.primary) if slot.failed_over else (slot.own, slot.record)
@@ -138,7 +136,7 @@ class ProbingBase:
         needed = breaker.close_after if breaker else 1
         for _ in range(needed):
             outcome = yield Ask(conn, path)
-            # Neutral with an error: the credentials', a user's code, failed once it was under way.
+            # Neutral with an error: the credentials, which are a user's code, failed during the probe.
             if outcome is None or (outcome.verdict is Verdict.NEUTRAL and outcome.error is not None):
                 record.verdict.not_probed()
                 return

@@ -12,7 +12,7 @@ from sleepwalker.engine import Outcome, Received
 from sleepwalker.transport.blocking.attempt import discard
 from sleepwalker.transport.blocking.stream import StreamedResponse
 
-#: Bytes read at a time: what has arrived, up to so many.
+#: The most bytes read at a time.
 _AT_ONCE = 1 << 18
 
 
@@ -40,7 +40,7 @@ def receive(receiving: Receiving, head: Outcome) -> Received:
 
 
 def _pieces(response: Any, take: Take) -> Callable[[], bytes]:
-    """Gives what arrives next; nothing at the end."""
+    """Return a function that returns the bytes that arrive next, and none at the end."""
     raw = response.raw
     if isinstance(raw, StreamedResponse):
         return partial(raw.read1, _AT_ONCE, take.encoded)

@@ -1,4 +1,4 @@
-"""Retires connections that a manager no longer holds: tells events, lets their calls finish, closes them."""
+"""Retires connections that a manager no longer holds: emits their events, lets their calls finish, closes them."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Retiring:
 
     def __init__(self, lookup: Lookup, observe: Observer, closing: Closing) -> None:
         self.lock: threading.RLock = threading.RLock()
-        """The lookup's."""
+        """The lookup's lock."""
         self._lookup, self._observe, self._closing = lookup, observe, closing
         self._leaving = Leaving(lookup.table)
 
     def release(self, released: Iterable[Released], *, cut: bool = False) -> None:
-        """Tell the events of released connections and retire them. With `cut`, their waiting calls end now."""
+        """Emit the events of released connections and retire them. With `cut`, their waiting calls end now."""
         for each in released:
             for event in announced(each):
                 self._observe(event)
@@ -81,7 +81,7 @@ class Retiring:
             self._close_unheld(conn)
 
     def _close_unheld(self, conn: Any, *, gently: bool = False) -> None:
-        """Close a connection that may be closed; of a scope, that is the whole one."""
+        """Close a connection, unless something still needs it. For a scope, close its connection."""
         itself = bare(conn)
         if not is_guard(conn):
             conn = itself

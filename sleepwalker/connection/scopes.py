@@ -58,7 +58,7 @@ class Scoped:
 
     _part: Part
     _whole: Self | None
-    """Of a scope, the connection that it is a scope of."""
+    """The connection that this is a scope of, if it is one."""
 
     if TYPE_CHECKING:
         _compiler: Compiler

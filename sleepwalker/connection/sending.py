@@ -57,7 +57,7 @@ class HedgeableAttempt:
     __slots__ = ("_call", "_deadline", "_outgoing", "_sender", "_step")
 
     def __init__(self, sender: Sender, call: SendableCall, clock: Clock, step: Send, extra: bool) -> None:
-        """`extra` for a hedge attempt: it has a request of its own, for attempts write on theirs."""
+        """`extra`: a hedge attempt, which needs a request of its own, because attempts change theirs."""
         self._sender = sender
         self._call = call
         self._outgoing = call.outgoing.copy() if extra else call.outgoing

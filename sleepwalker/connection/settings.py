@@ -84,9 +84,9 @@ def check_reason(reason: object) -> str | None:
 
 
 def _without_credentials(word: re.Match[str]) -> str:
-    """What stands before a URL's host goes, up to the last @ of the word: a password may hold one, and a slash.
+    """Replace what stands before a URL's host, up to the last @ of the word: a password may contain an @ and a slash.
 
-    An @ in the path of a whole host, as that of a chat, is none of it.
+    An @ in the path after a complete host, as in the URL of a chat, does not count.
     """
     text = word[0]
     last, begin = text.rfind("@"), text.find("//")

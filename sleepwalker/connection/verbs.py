@@ -57,7 +57,7 @@ class Verbs:
         return self._requested("OPTIONS", uri, kwargs)
 
     def _requested(self, method: str, uri: str, kwargs: RequestOptions) -> Response:
-        """What `request` returns. If a Ctrl-C comes as it does, a response that goes to no one is closed."""
+        """What `request` returns. If a Ctrl-C comes just then, the response, which nothing gets, is closed."""
         before = self._handover.latest
         try:
             return self.request(method, uri, **kwargs)

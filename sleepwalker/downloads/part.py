@@ -1,8 +1,8 @@
-"""The part of a file that is there: kept beside it until it is whole, with what is needed to go on in any process.
+"""The part of a file that has arrived: kept beside it until it is complete, so that any process can continue it.
 
-`report.pdf` is written as `report.pdf.part`. `report.pdf.part.json` says of which URL that is (by a hash, for queries
-may be secret), which version of the file (its entity tag or date), and how long all of it is. One download at a time
-has the part: it holds a lock on it, which ends with its process.
+`report.pdf` is written as `report.pdf.part`. `report.pdf.part.json` has its URL (as a hash, because a query may be
+secret), the version of the file (its entity tag or date), and the total size. One download at a time has the part: it
+holds a lock on it, which ends with its process.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from sleepwalker.downloads.ranges import Kept, validator_of
 from sleepwalker.fork import renewed_after_fork
 
 _FORMAT = 1
-#: Of a note: more than any has.
+#: The most bytes of a note that are read: more than any has.
 _LONGEST_NOTE = 8192
 #: Bytes that are hashed at a time.
 _AT_ONCE = 1 << 20
-#: How often a part that was taken away by another download, which had finished, is made anew.
+#: How often to try again if another download makes or removes the part meanwhile.
 _TRIES = 10
-#: What a file system says that has no locks.
+#: The errors of a file system without locks.
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
 class Part:
-    """An open part. OSError where it cannot be made, read or written; `BlockingIOError` where another download has it.
+    """An open part. OSError if it cannot be made, read or written; `BlockingIOError` if another download has it.
 
     Its methods block for as long as the disk takes. All belong to one thread at a time.
     """
 
     def __init__(self, path: Path, url: str, checksum: Checksum | None) -> None:
         self.path: Path = _target(path)
-        """Where the whole file will be: where links lead to."""
+        """Where the complete file will be: links are followed."""
         self._place = self.path.with_name(f"{self.path.name}.part")
         self._note = self.path.with_name(f"{self.path.name}.part.json")
         self._url = hashlib.sha256(url.partition("#")[0].encode("utf-8", "surrogateescape")).hexdigest()
@@ -52,9 +52,9 @@ class Part:
         self._file = self._opened()
         _open_parts.add(self)
         self.kept: Kept | None = None
-        """What is known of the file whose beginning is there; None where there is nothing to go on with."""
+        """What is known of the file whose beginning is stored; None if there is nothing to continue."""
         self.size = 0
-        """How many bytes are there."""
+        """How many bytes are stored."""
         try:
             self.kept = self._read_note()
             self.size = os.fstat(self._handle).st_size if self.kept is not None else 0
@@ -64,7 +64,7 @@ class Part:
             raise
 
     def read(self, start: int, end: int) -> bytes:
-        """What is there, from byte `start` on and before `end`."""
+        """The stored bytes from `start` on, before `end`."""
         try:
             data = os.pread(self._handle, max(0, end - start), start)
         except OSError as error:
@@ -74,7 +74,7 @@ class Part:
         return data
 
     def begin(self, start: int, kept: Kept) -> None:
-        """Go on from byte `start`: what is there from it on is dropped."""
+        """Continue from byte `start`. Stored bytes from there on are dropped."""
         try:
             os.ftruncate(self._handle, start)
             os.lseek(self._handle, start, os.SEEK_SET)
@@ -84,11 +84,11 @@ class Part:
         if start < self._hashed:
             self._hasher, self._hashed = None, 0
         self.kept = kept
-        if start == 0:  # only now: a note never speaks of bytes of another file. Ranges are of the one that it names
+        if start == 0:  # only now that the bytes of another file are gone; a range is of the file that the note names
             self._write_note(kept)
 
     def write(self, data: bytes) -> None:
-        """Add some bytes."""
+        """Append some bytes."""
         rest = memoryview(data)
         try:
             while rest:
@@ -101,25 +101,25 @@ class Part:
             self._hash(data)
 
     def has_checksum(self) -> bool:
-        """Whether what is there has the checksum that was asked for, if one was."""
+        """Whether the stored bytes have the checksum that the caller gave, if one was given."""
         if self._checksum is None:
             return True
         self._hash_up_to(self.size)
         return self._checksum.fits(self._hasher or self._checksum.hasher())
 
     def finish(self) -> None:
-        """Make it the whole file, in one step: at its path there is always the old one or all of the new one."""
+        """Put the file at its path, in one step: at any time there is either the old file or all of the new one."""
         try:
             os.fsync(self._handle)
         except OSError as error:
             raise self._named(error) from None
-        # Where there are no locks, another download may have begun one of its own in its place.
+        # Without locks, another download may have begun a part of its own in this place.
         if not self._is_at_its_place(self._handle) or os.fstat(self._handle).st_size != self.size:
             raise OSError(errno.EBUSY, "it was changed or replaced during the download", str(self._place))
         self._place.replace(self.path)
         with contextlib.suppress(OSError):
             self._note.unlink()
-        with contextlib.suppress(OSError):  # some file systems cannot, and the file is there
+        with contextlib.suppress(OSError):  # some file systems cannot, and the file is in its place
             folder = os.open(self.path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -127,7 +127,7 @@ class Part:
                 os.close(folder)
 
     def remove(self) -> None:
-        """Drop it, so that the next download begins anew; but not one that has been begun in its place."""
+        """Delete the part, so that the next download starts again; but not a part that another download put there."""
         self.kept = None
         if not self._is_at_its_place(self._handle):
             return
@@ -136,12 +136,12 @@ class Part:
                 path.unlink()
 
     def close(self) -> None:
-        """Let go of it. It stays for a later download if that can go on with it."""
+        """Release the part. It stays if a later download can continue it."""
         if self._file.closed:
             return
         try:
             of_no_use = self.kept is None or self.kept.validator is None or self.size == 0
-            # What was there of another URL stays, where nothing came in its place.
+            # The part of another URL stays if nothing came in its place.
             if of_no_use and (self._begun or os.fstat(self._handle).st_size == 0):
                 self.remove()
         finally:
@@ -154,15 +154,15 @@ class Part:
         return self._file.fileno()
 
     def _let_go(self) -> None:
-        with contextlib.suppress(OSError):  # said aloud, for a child that was forked meanwhile shares the lock
+        with contextlib.suppress(OSError):  # explicitly, because a child that was forked meanwhile shares the lock
             fcntl.flock(self._file, fcntl.LOCK_UN)
         self._file.close()
 
     def _opened(self) -> io.FileIO:
-        """Open it and lock it. It is an object from its first moment on: a signal handler may raise anywhere."""
+        """Open and lock it. The descriptor always belongs to an object, because a signal handler may raise anywhere."""
         for _ in range(_TRIES):
             there = self._is_there()
-            # Between two steps another download may make it, or take it away: then once more.
+            # Between two steps another download may make or remove it: then try again.
             with contextlib.suppress(FileExistsError, *([FileNotFoundError] if there else [])):
                 file = io.FileIO(self._place, "r+" if there else "x+")
                 try:
@@ -177,7 +177,7 @@ class Part:
         raise self._busy()
 
     def _copied(self, part: io.FileIO) -> io.FileIO:
-        """A copy in its place. Without locks another download may still write to `part`, which cannot finish then."""
+        """Put a copy in its place. Without locks another download may still write to `part`, but not finish it."""
         with part:
             left = os.fstat(part.fileno()).st_size
             self._place.unlink()
@@ -192,7 +192,7 @@ class Part:
             return copy
 
     def _is_there(self) -> bool:
-        """Whether there is one; OSError where what is there cannot be it."""
+        """Whether there is a part. OSError if something else is in its place."""
         try:
             status = self._place.lstat()
         except FileNotFoundError:
@@ -209,7 +209,7 @@ class Part:
             raise PermissionError(errno.EPERM, why, str(self._place))
 
     def _lock(self, file: int) -> bool:
-        """Lock it; False where that cannot be."""
+        """Lock it. False if the file system has no locks."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -231,7 +231,7 @@ class Part:
             return False
 
     def _read_note(self) -> Kept | None:
-        """What the note says, if it is about this URL. A note that is none is as good as no note."""
+        """What the note says, if it is about this URL. An invalid note counts as none."""
         try:
             if not stat.S_ISREG(self._note.lstat().st_mode):
                 return None
@@ -263,7 +263,7 @@ class Part:
             raise self._named(error, self._note) from None
 
     def _hash_up_to(self, size: int) -> None:
-        """Hash what is there and was not hashed as it came."""
+        """Hash the stored bytes that have not been hashed yet."""
         if self._checksum is None:
             return
         while self._hashed < size:
@@ -292,7 +292,7 @@ class Part:
 
 
 def _leave_to_the_parent(part: Part) -> None:
-    """A child has no download of its parent's: it may not unlock it, nor hold the lock longer than the parent."""
+    """In a forked child: close a part of the parent. The child may not unlock it, nor hold the lock for longer."""
     part._file.close()
 
 
@@ -300,9 +300,9 @@ _open_parts = renewed_after_fork("downloads", _leave_to_the_parent)
 
 
 def _target(path: Path) -> Path:
-    """Where a file at `path` would be; OSError for what is there and is no regular file."""
+    """Where a file at `path` would be. OSError if something else than a regular file is there."""
     path.parent.stat()  # the system refuses links that other users made in a folder for all (fs.protected_symlinks)
-    # As `open` does: a link stays a link. The folder is the one of now, also if a link to it changes.
+    # As `open` does: a link stays a link. The folder is resolved now, so a later change of a link to it does not count.
     target = files.followed(Path(os.path.realpath(path.parent), path.name))
     if target.name in ("", ".."):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -312,7 +312,7 @@ def _target(path: Path) -> Path:
             files.check_kind(target, status)
             raise OSError(errno.EINVAL, f"it is {files.kind(status.st_mode)}, not a regular file", str(path))
         folder, user = target.parent.stat(), os.geteuid()
-        # Its new name would fail, but only once all of it has been downloaded.
+        # The renaming would fail, but only after the whole download.
         if folder.st_mode & stat.S_ISVTX and user not in (0, status.st_uid, folder.st_uid):
             why = f"another user (uid {status.st_uid}) made it, and in its folder only that user may replace it"
             raise PermissionError(errno.EPERM, why, str(path))

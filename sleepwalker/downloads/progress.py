@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sleepwalker.clock import Clock
 from sleepwalker.functions import runs_later
 
-#: Bytes that are there, and of how many; None where that is not known.
+#: Gets the bytes that are stored, and the size of the file; None if that is not known.
 OnProgress = Callable[[int, int | None], object]
 #: Seconds between two calls.
 _EVERY = 0.1
@@ -25,7 +25,7 @@ class Progress:
         self._last = -math.inf
 
     def reached(self, done: int, total: int | None) -> None:
-        """So many bytes are stored."""
+        """`done` bytes are stored."""
         if self._act is None:
             return
         now = self._clock.monotonic()

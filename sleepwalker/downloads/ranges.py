@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-#: An attempt that brings so many bytes more is progress, also if several attempts in a row brought them. A server that
-#: sends a few bytes each time is given up after `retry.attempts`, instead of being asked millions of times.
+#: This many more bytes are progress, even if several attempts in a row brought them. A server that sends a few bytes
+#: each time is given up after `retry.attempts`, instead of getting millions of requests.
 STEP = 64 * 1024
-#: So many of the last bytes that are stored are requested again, and must be the same. That finds another file with the
-#: same validator (of other credentials, of a server without If-Range), and a part that a power cut has damaged.
+#: How many of the last stored bytes are requested again, and must be the same. That finds another file with the same
+#: validator (of other credentials, of a server without If-Range), and a part that a power cut has damaged.
 OVERLAP = 4096
 #: A validator is written beside the file and sent back: longer ones are of no use.
 _LONGEST_VALIDATOR = 1024
@@ -34,16 +34,16 @@ class Kept(NamedTuple):
     """What is known of a file whose beginning is stored."""
 
     validator: str | None
-    """What `If-Range` says: a strong entity tag, or a date. Without one there is no going on."""
+    """The value of `If-Range`: a strong entity tag, or a date. Without one the file cannot be continued."""
     total: int | None
-    """The bytes of all of it; None where that is not known."""
+    """The size of the whole file in bytes; None if that is not known."""
 
 
 class Ask(NamedTuple):
     """A request for the rest of a file, or for the whole file."""
 
     start: int | None = None
-    """The first byte that is asked for; None for all."""
+    """The first byte to request; None for the whole file."""
     kept: Kept = Kept(None, None)
     size: int = 0
     """How many bytes are stored: more than `start`."""
@@ -55,7 +55,7 @@ class Ask(NamedTuple):
         return {"Range": f"bytes={self.start}-", "If-Range": self.kept.validator}
 
 
-#: For all of a file.
+#: The request for the whole file.
 ALL = Ask()
 
 
@@ -64,13 +64,13 @@ class Take:
     """The body is to be kept."""
 
     start: int
-    """Which byte of the file its first one is. Those from that one on that are there must be the same."""
+    """The position of its first byte in the file. Stored bytes from there on must be the same."""
     length: int | None
-    """How many bytes it has; None for as many as come."""
+    """How many bytes it has; None for as many as arrive."""
     kept: Kept
     """What is known of the file now."""
     encoded: bool = False
-    """Whether its bytes are to be decoded first: then they are not those that a range would count."""
+    """Whether its bytes must be decoded first: a range would not count the decoded bytes."""
     partial: bool = False
     """Whether it is a range."""
 
@@ -85,7 +85,7 @@ class Answer(Enum):
     ANEW = "anew"
     """The server does not send the rest: request the whole file."""
     REFUSED = "refused"
-    """An error, with a status that says so."""
+    """The status is that of an error."""
     NO_FILE = "no file"
     """It is neither a file nor an error."""
 
@@ -115,7 +115,7 @@ def validator_of(headers: Headers) -> str | None:
     if headers.get("Accept-Ranges", "").strip().lower() == "none":
         return None
     tag = headers.get("ETag", "").strip()
-    if tag:  # where there is a tag, even a weak one, a date may not stand in for it
+    if tag:  # if there is a tag, even a weak one, a date may not replace it
         return tag if len(tag) <= _LONGEST_VALIDATOR and _STRONG.fullmatch(tag) else None
     modified = headers.get("Last-Modified", "").strip()
     then, now = _moment(modified), _moment(headers.get("Date", "").strip())
@@ -131,7 +131,7 @@ def _all_of_it(headers: Headers) -> Take:
 
 
 def _rest(asked: Ask, start: int, headers: Headers) -> Take | Answer:
-    """What a 206 means: it must be the range that was asked for, of the file that is there."""
+    """What a 206 means: it must be the requested range, of the file that is stored."""
     found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
     if found is None or _is_encoded(headers) or _is_multipart(headers):
         return Answer.ANEW
@@ -153,7 +153,7 @@ def _rest(asked: Ask, start: int, headers: Headers) -> Take | Answer:
 
 
 def _is_the_same(validator: str | None, headers: Headers) -> bool:
-    """Whether a 206 does not say itself that it is of another file: some servers do not know `If-Range`."""
+    """False if a 206 says itself that it is of another file: some servers do not know `If-Range`."""
     tag, modified = headers.get("ETag"), headers.get("Last-Modified")
     if validator is not None and validator.startswith('"'):
         return tag is None or tag.strip() == validator
@@ -165,7 +165,7 @@ def _is_encoded(headers: Headers) -> bool:
 
 
 def _is_some_of_it(headers: Headers) -> bool:
-    """Whether a response says that it is a range, and not of all bytes: some servers do so with a 200."""
+    """Whether a response says that it is a range of less than the whole file: some servers do so with a 200."""
     found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
     return found is not None and (int(found[1]) > 0 or found[3] is None or int(found[2]) + 1 < int(found[3]))
 
@@ -180,7 +180,7 @@ def _length(headers: Headers) -> int | None:
 
 
 def _moment(text: str) -> float | None:
-    """An HTTP date in seconds since 1970; None for what is none, or cannot be sent back."""
+    """An HTTP date in seconds since 1970; None for anything else, and for what cannot be sent back."""
     if not re.fullmatch(r"[ -~]{1,64}", text):  # the parser ignores what comes after a date
         return None
     try:

@@ -1,4 +1,4 @@
-"""One download from begin to end: what the blocking and the asyncio driver share."""
+"""One download from beginning to end: what the blocking and the asyncio driver share."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Transfer:
             self._part.close()
 
     def begin(self, head: Outcome) -> Take | Received:
-        """What a response means: its body is to be written, or it has none for us."""
+        """Begin with a response. Returns a `Take` if its body is to be written, else a `Received`."""
         response = head.response
         meant = answer(self._asked, response.status_code, response.headers)
         if isinstance(meant, Take):
@@ -126,7 +126,7 @@ class Transfer:
         take, part = self._take, self.part
         if take is None:
             raise AssertionError("not begun")  # pragma: no cover
-        if self._fault == "another":  # than the file that is there, whatever its validator says
+        if self._fault == "another":  # another file than the stored one, whatever its validator says
             return self._anew(head)
         if self._fault == "surplus":
             return self.broke(ReadError(f"{self._origin}: the response is longer than it says"), keep=False)
@@ -134,7 +134,7 @@ class Transfer:
             return self.broke(ReadError(f"{self._origin}: the response ended {self._left} bytes early"))
         if take.is_whole(part.size) and not self._proof:
             return self._finished(head)
-        if self._advance.is_progress(part.size):  # a server that sends so much at a time
+        if self._advance.is_progress(part.size):  # the server sends a limited range at a time
             self._ask(ask(part.kept, part.size))
             return Received(head, over=False, forward=True, reached=part.size)
         return self.broke(ReadError(f"{self._origin}: the server sends only a few bytes per response"))
@@ -159,12 +159,12 @@ class Transfer:
         return Download(self._wanted.path, self.part.size, self._resumed, response.attempts, response)
 
     def _anew(self, head: Outcome) -> Received:
-        """The rest is not to be had: all of the file is asked for next."""
+        """The rest is not available: request the whole file next."""
         self._ask(ALL)
         return Received(head, over=False, forward=False, reached=None)
 
     def _finished(self, head: Outcome) -> Received:
-        """It is whole: what the caller asked for is checked before it is put at its place."""
+        """The file is complete: check its checksum, then put it at its path."""
         part = self.part
         if not part.has_checksum():
             part.remove()
@@ -178,11 +178,11 @@ class Transfer:
 
     @property
     def _where(self) -> str:
-        """The request in errors: without its query, and not where redirects led, for such paths may be signed."""
+        """The URL for errors: without its query, and not the target of a redirect, whose path may be signed."""
         return f"{self._origin}{safe_path(self._prepared.url or '')}"
 
     def _ask(self, asked: Ask) -> None:
-        """Have the next attempt ask for that."""
+        """Make the next attempt request that."""
         self._asked = asked
         headers: Any = self._prepared.headers
         for name in ("Range", "If-Range"):

@@ -11,7 +11,7 @@ from itertools import islice
 __all__ = ["asked_wait", "parse_rate_limit", "parse_reset", "parse_retry_after"]
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
-#: Text after so many characters is not read.
+#: The most values of a header that are told apart.
 _MOST_VALUES = 100
 #: Commas outside dates.
 _BETWEEN_VALUES = re.compile(r",(?!\s*\d{1,2}[ -])")

@@ -33,7 +33,7 @@ class Request:
     concurrent: bool = False
     """Whether its body can be sent twice at the same time, and an attempt that is no longer wanted can be cancelled."""
     retry_if: Callable[[Outcome], bool] | None = None
-    """The caller's answer, for an `Ask`, about an outcome that the policy would not retry: True for another attempt."""
+    """For an `Ask`: whether the caller wants another attempt after an outcome that the policy would not retry."""
     credentials: Callable[[], str] = _no_credentials
     """Returns a mark of the request's credentials, the same for equal ones. Must not be called under a lock."""
     name: str | None = None

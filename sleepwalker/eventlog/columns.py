@@ -7,6 +7,7 @@ import typing
 from dataclasses import fields
 from functools import cache
 from types import NoneType, UnionType
+from typing import Literal
 
 from sleepwalker.events import CATALOGUE, RequestFailed, RequestFinished, logged_names
 
@@ -14,10 +15,13 @@ __all__ = [
     "LONGEST_LINE",
     "REJECTIONS",
     "VIEWS",
+    "Kind",
     "columns",
     "create_table",
+    "everything",
     "insert",
     "literal",
+    "more_views",
     "unnest_fields",
     "views",
 ]
@@ -46,6 +50,9 @@ _ASKED_TO_WAIT = "the server asked to wait"
 
 _TYPES: dict[type, str] = {str: "VARCHAR", float: "DOUBLE", int: "BIGINT", bool: "BOOLEAN"}
 
+#: How `everything` and `calls` are kept.
+Kind = Literal["TABLE", "VIEW"]
+
 #: The views, and what is in each.
 VIEWS = {
     "events": "every event that the filters let through, with all of its fields",
@@ -71,7 +78,7 @@ def _plain(hint: object) -> type:
     """`float` of `float | None`, `str` of a Literal of texts."""
     if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union:
         hint = next(part for part in typing.get_args(hint) if part is not NoneType)
-    if typing.get_origin(hint) is typing.Literal:
+    if typing.get_origin(hint) is Literal:
         return type(typing.get_args(hint)[0])
     return typing.cast(type, hint)
 
@@ -157,9 +164,14 @@ def _moment(text: str) -> str:
 
 
 def _before(ago: str) -> str:
-    """How long before its line was logged an event happened: refused calls are logged in groups, some much later."""
+    """How long before its line was logged an event happened: refused calls are logged in groups, some much later.
+
+    In whole milliseconds, because timestamps are cut to these: with more, a refused call could come before the event
+    that opened the circuit.
+    """
     number = f"TRY_CAST({ago} AS DOUBLE)"
-    return f"to_microseconds(CASE WHEN {number} BETWEEN 0 AND 1e9 THEN CAST({number} * 1e6 AS BIGINT) ELSE 0 END)"
+    millis = f"CASE WHEN {number} BETWEEN 0 AND 1e9 THEN CAST({number} * 1e6 AS BIGINT) // 1000 ELSE 0 END"
+    return f"to_microseconds({millis} * 1000)"
 
 
 def unnest_fields(file: int) -> str:
@@ -182,24 +194,27 @@ def _extracted(source: str, name: str, kind: str) -> str:
     return _cast(_text(source, name), kind)
 
 
-def views(condition: str, *, kept: bool) -> list[str]:
-    """The statements that create the views. `condition` filters the events in all of them but `everything`.
+def everything(kind: Kind) -> str:
+    """The statement that creates `everything`: all events with all fields. The other views read it.
 
-    `kept`: copy the events, with all fields, into a table that the views read. A statement then takes half the time if
-    the events are few. With millions of them, the copy would take too long.
+    A TABLE is a copy. A statement that reads it takes half the time if the events are few. With millions of them, the
+    copy would take too long.
     """
     own = ", ".join(
         _name(name) if name in _stored() else f"{_extracted('rest', name, kind)} AS {_name(name)}"
         for name, kind in columns().items()
     )
-    by = " ".join(f"WHEN {literal(error)} THEN {literal(part)}" for error, part in REJECTIONS.items())
-    known = f"""SELECT file, rowid AS line, time, level, event, {own} FROM log
+    return f"""CREATE OR REPLACE {kind} everything AS
+        SELECT file, rowid AS line, time, level, event, {own} FROM log
         WHERE event IN ({_event_names()}) AND time IS NOT NULL AND host IS NOT NULL"""
+
+
+def views(condition: str, kind: Kind) -> list[str]:
+    """The statements that create `events` and, of that kind, `calls`. `condition` filters both."""
+    by = " ".join(f"WHEN {literal(error)} THEN {literal(part)}" for error, part in REJECTIONS.items())
     return [
-        *([f"CREATE OR REPLACE TABLE kept AS {known}"] if kept else []),
-        f"CREATE OR REPLACE VIEW everything AS {'SELECT * FROM kept' if kept else known}",
         f"CREATE OR REPLACE VIEW events AS SELECT * FROM everything WHERE {condition}",
-        f"""CREATE OR REPLACE VIEW calls AS
+        f"""CREATE OR REPLACE {kind} calls AS
             SELECT time, host, method, path, status, error, detail, attempts, duration, waited,
                 event = 'request.finished' AS answered,
                 CASE WHEN attempts = 0 THEN CASE
@@ -209,6 +224,12 @@ def views(condition: str, *, kept: bool) -> list[str]:
                     WHEN sample BETWEEN 1e-9 AND 1 THEN 1 / sample ELSE 1.0::DOUBLE END AS weight,
                 file, call, name, pid
             FROM events WHERE event IN ('request.finished', 'request.failed')""",
+    ]
+
+
+def more_views() -> list[str]:
+    """The statements that create the views which only users read."""
+    return [
         """CREATE OR REPLACE VIEW attempts AS
             SELECT time, host, method, path, attempt, true AS failed, status, error, detail, duration,
                 1.0::DOUBLE AS weight, file, call, name, pid

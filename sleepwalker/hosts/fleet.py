@@ -20,7 +20,7 @@ class FleetHealth:
     joined: bool
     """Whether the store answers. Else this worker goes on alone, and joins again by itself."""
     since: float
-    """Since when that is so."""
+    """When `joined` became what it is: when the worker joined or lost the store, at first when it was made."""
     error: str | None = None
     """Why the store cannot be used, if it cannot."""
     workers: int = 0
@@ -41,8 +41,8 @@ class Fleet(Protocol):
         key: tuple[str, Origin | None, str | None],
         isolation: Isolation | None = None,
     ) -> Callable[[], None]:
-        """An operator of this process does that to a host, by its record's key: what has all workers do it, once it is
-        called. It may be called twice."""
+        """An operator of this process changes a host, named by its record's key. Returns a function that makes all
+        workers do the same. It may be called twice."""
 
     def health(self) -> FleetHealth:
         """How it sees the fleet."""

@@ -29,7 +29,7 @@ def isolation_key(name: str, origin: Origin | None, scope: str | None) -> str:
 
 
 class Isolations:
-    """Not thread-safe: its owner holds a lock. A signal handler may raise wherever a call ends."""
+    """The isolations of a table. Not thread-safe: its owner holds a lock. A signal handler may raise after any call."""
 
     __slots__ = ("_by_name", "_clock", "_lapses_at")
 
@@ -46,7 +46,7 @@ class Isolations:
         return iter([*self._by_name])
 
     def get(self, name: str) -> Isolated | None:
-        """What was isolated by that name."""
+        """The isolation of that name, if there is one."""
         return self._by_name.get(name)
 
     def begin(self, name: str, isolated: Isolated) -> list[Event]:
@@ -114,9 +114,9 @@ class Isolations:
         self._lapses_at = (min(ends, default=math.inf), min(moments, default=math.inf))
 
     def _longest(self, record: Host, but: str | None = None) -> Isolation | None:
-        """Of the isolations of a record the one that ends last, its own before others that end with it.
+        """The isolation of a record that ends last; its own, if others end at the same time.
 
-        All `but` the one that was begun by that name.
+        The isolation of the name `but` does not count.
         """
         found = self._by_name.get(record.origin)
         longest = None if found is None else found.isolation

@@ -15,7 +15,7 @@ class Lead(NamedTuple):
 
     name: str
     primary: Host | None
-    """The host asked for, where it is known."""
+    """The host asked for, if it is known."""
     record: Host | None
     """The host of the connection, if there is one."""
     failed_over: bool
@@ -121,7 +121,7 @@ class Members:
         }
 
     def led_to(self, name: str, origin: Origin | None) -> set[Host]:
-        """The records of where a host leads: where one of a URL failed over, that of the URL's own host alone."""
+        """The records that a host leads to. A URL that failed over leads only to its own host's record."""
         found: set[Host] = set()
         for lead in self.leads():
             if lead.is_of(name, origin):

@@ -12,10 +12,10 @@ from sleepwalker.transport.url import Origin, parse_hostname
 
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _SCHEME = re.compile(r"^(?:b?['\"])?[a-z][a-z0-9+.-]*:/{1,2}", re.IGNORECASE)
-#: Characters of a name from which on it is not shown: of a query or fragment, or control characters of a terminal.
+#: A name is not shown from the first of these on: a query or fragment, or control characters of a terminal.
 _UNSHOWN = re.compile("[?#\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _LONGEST_NAME = 255
-#: In a name, before the mark that stands for what is not shown of it.
+#: Comes, in a name, before the mark that replaces the part that is not shown.
 _MARKED = "…"
 _LONGEST_SCOPE = 100
 _ALLOWED_SCOPE = f"a name for a part of the host, 1 to {_LONGEST_SCOPE} printable characters without '#'"

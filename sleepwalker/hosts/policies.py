@@ -14,10 +14,10 @@ from sleepwalker.policy.match import Patterns, fault_of
 
 Whose = Literal["policies", "connection", "manager"]
 PoliciesByPattern = Mapping[str, Policy | str | os.PathLike[str]]
-#: The same once it is checked, in order.
+#: Checked patterns and policies, in order.
 Matched = tuple[tuple[str, Policy], ...]
 
-#: Hosts whose pattern is remembered. They are looked up while a lock is held.
+#: The most hosts whose policy by pattern is remembered. They are looked up while a lock is held.
 _MOST_KNOWN = 20_000
 
 
@@ -85,7 +85,7 @@ class PolicyMap:
         return PolicyMap(policy or self.policy, self.policies if policies is None else policies)
 
     def followed(self, names: tuple[str, ...], hooks: Policy | None = None) -> Followed:
-        """The policy for a host with these names whose first connection brought this policy, or none."""
+        """The policy for a host with these names. `hooks` is the policy that its first connection brought, if any."""
         if (found := self.matched(*names)) is not None:
             return Followed(found, "policies")
         return Followed(self.policy, "manager") if hooks is None else Followed(hooks, "connection")

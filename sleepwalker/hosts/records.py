@@ -13,8 +13,8 @@ from sleepwalker.hosts.members import Lead
 
 #: Records that one call examines to drop one, so that the lock is held for microseconds.
 _BATCH = 16
-#: For so many seconds at most a host that nothing leads to any more goes on counting as broken: an alert that waits a
-#: minute before it pages does not see it for so long.
+#: The most seconds for which a host that nothing leads to any more still counts as broken. So an alert that waits a
+#: minute before it pages does not fire.
 _MAX_UNREFERENCED = 30.0
 
 
@@ -77,7 +77,7 @@ class Records:
             if not self._latest[oldest].rejects(now):
                 del self._latest[oldest]
                 return
-            self._latest.move_to_end(oldest)  # if it were forgotten, the host would be asked again too early
+            self._latest.move_to_end(oldest)  # if it were forgotten, the host would get requests too early
 
     def peek(self, name: str) -> Host | None:
         """The record of that name, if there is one, even if it has expired."""
@@ -94,7 +94,7 @@ class Records:
         return None
 
     def all(self, owner: Owner) -> list[Host]:
-        """All of them, by name."""
+        """All records, by name."""
         self._drop_unreferenced(owner)
         return [record for _, record in sorted(self._known.items())]
 
@@ -106,7 +106,7 @@ class Records:
             self._left[record.origin] = self._clock.monotonic()
 
     def drop(self, owner: Owner, record: Host) -> None:
-        """Forget it."""
+        """Forget a record."""
         for table in (self._latest, self._known, self._left):
             table.pop(record.origin, None)
         if owner.retains(record):

@@ -50,8 +50,8 @@ class HostTable:
 
     policy_map: PolicyMap
 
-    # One lock for the table and all its managers, before a host's; a thread may take it once more. With one each, a
-    # signal handler that asks a manager while its thread holds the table's waits for one that waits for that.
+    # One re-entrant lock for the table and all its managers, taken before a host's. With one each, a signal handler
+    # that calls a manager while its thread holds the table's lock could wait for a thread that waits for that lock.
     def __init__(
         self,
         *,
@@ -67,7 +67,7 @@ class HostTable:
         chosen = load_policy("standard" if policy is None else policy)
         self.policy_map = PolicyMap(chosen, () if policies is None else check_policies(policies))
         self.probe_every: float = self.policy_map.probe_every
-        """The shortest interval at which a policy that a host may follow has it probed, in seconds; or infinity."""
+        """The shortest probe interval of the policies that a host may follow, in seconds; or infinity."""
         self.idle: float = self.policy_map.idle
         """The shortest `health.idle` of these policies, in seconds."""
         self._max = max_hosts
@@ -186,7 +186,7 @@ class HostTable:
         """
         wanted = None if brought is None else brought.for_host(*names)
         with self.lock:
-            # One that shares what the table's does is nothing of its own: a reload is for its hosts as well.
+            # A policy that shares what the table's does is not its own: a reload applies to its hosts, too.
             own = None if wanted is None or alike(wanted, self.policy) else wanted
             policy, whose = self.policy_map.followed(names, own)
             events: list[Event] = []
@@ -251,8 +251,8 @@ class HostTable:
     ) -> list[Event]:
         """Isolate a host, with the hosts that hooks connected it to. Returns the events to emit.
 
-        Not a failover target of a URL's host. Without `isolation`, an existing one is extended to what the name leads
-        to. With `scope`, only that scope is isolated.
+        A failover target of a URL's host is not isolated with it. Without `isolation`, an existing one is extended to
+        what the name leads to. With `scope`, only that scope is isolated.
         """
         with self.lock:
             return self._isolate_locked(name, origin, isolation, scope)

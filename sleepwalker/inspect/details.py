@@ -32,6 +32,8 @@ def count_episodes(
     usual: Mapping[str, float],
     names: Mapping[str, Sequence[str]],
     of: Mapping[tuple[int, int | None], Process],
+    *,
+    sampled: bool,
 ) -> list[int]:
     """Fill in the counts of each episode until its draft ends. Returns how many of its calls our own limits refused."""
     limited = [0] * len(episodes)
@@ -39,7 +41,7 @@ def count_episodes(
         found = [one for one, _ in episodes]
         within = _prepare(session, episodes, interval, usual)
         _calls(session, found, within, of, limited)
-        _events(session, found, within, {one.host for one in found} & set(sampled_retries(session)))
+        _events(session, found, within, set(sampled_retries(session)) if sampled else set())
         _circuits(session, found, within, of)
         _connections(session, episodes, names)
     return limited
@@ -157,9 +159,10 @@ def _calls(
         tried = (failed or 0) - (shut or 0)
         bad, calls = seen[at].get(process, (0.0, 0.0))
         seen[at][process] = bad + tried + slow, calls + tried + (answered or 0)
-    for at, file, pid, count in session.rows(f"""
-            SELECT id, file, pid, count(*) FROM events AS told {within} WHERE event = 'attempt.failed'
-            GROUP BY id, file, pid"""):
+    failed_sends = f"""
+        SELECT id, file, pid, count(*) FROM events AS told {within} WHERE event = 'attempt.failed'
+        GROUP BY id, file, pid"""
+    for at, file, pid, count in session.rows(failed_sends) if session.has("attempt.failed") else ():
         process = of[file, pid].number
         bad, calls = seen[at].get(process, (0.0, 0.0))
         # A process with a failed send has seen it, even if a retry saved the call.
@@ -219,6 +222,8 @@ def _circuits(
     session: Session, episodes: Sequence[Episode], within: str, of: Mapping[tuple[int, int | None], Process]
 ) -> None:
     """Count the processes in which circuits opened."""
+    if not session.has("breaker.opened"):
+        return
     seen: list[set[int]] = [set() for _ in episodes]
     for at, file, pid in session.rows(f"""
             SELECT DISTINCT id, file, pid FROM events AS told {within}
@@ -232,6 +237,8 @@ def _connections(
     session: Session, episodes: Sequence[tuple[Episode, Draft]], names: Mapping[str, Sequence[str]]
 ) -> None:
     """Count evictions and hooks, which are logged under the name that was asked for."""
+    if not session.has("connection.evicted", "connection.hooked"):
+        return
     own = _own(episodes)
     rows = ", ".join(
         f"({at}, {literal(name)}, {begin}::BIGINT, {end}::BIGINT)"

@@ -31,6 +31,8 @@ class _Run:
 
 def hook_episodes(session: Session, of: Mapping[tuple[int, int | None], Process], dated: str) -> list[Episode]:
     """The episodes in which hooks failed or hung, by the name that was asked for."""
+    if not session.has("connection.hook_failed", "connection.hook_slow"):
+        return []
     names = [
         name
         for (name,) in session.rows(f"""

@@ -40,7 +40,12 @@ def count_hosts(session: Session, dated: str) -> dict[str, HostFacts]:
             FROM events WHERE event NOT LIKE 'fleet.%' GROUP BY host"""):
         found[host] = HostFacts(host, evicted=evicted, hooked=hooked)
     # A call that was sent before a circuit opened may end, with a refused retry, after it has closed again.
-    failed_sends = f"SELECT host, max({_TIME}) AS last_send FROM attempts WHERE failed AND {dated} GROUP BY host"
+    last_send, joined = "NULL", ""
+    if session.has("attempt.failed"):
+        last_send = "any_value(last)"
+        joined = f"""LEFT JOIN (
+            SELECT host, max({_TIME}) AS last FROM events WHERE event = 'attempt.failed' AND {dated} GROUP BY host
+        ) USING (host)"""
     for row in session.rows(f"""
             SELECT host, sum(weight), sum(weight) FILTER (answered), sum(weight) FILTER (NOT answered),
                 sum(weight) FILTER (rejected_by IS NOT NULL), sum(weight * attempts),
@@ -48,16 +53,17 @@ def count_hosts(session: Session, dated: str) -> dict[str, HostFacts]:
                 min({_TIME}) FILTER ({_FAILED} AND {dated}),
                 greatest(
                     max({_TIME}) FILTER ({_FAILED} AND attempts = 0 AND {dated}),
-                    least(max({_TIME}) FILTER ({_FAILED} AND attempts > 0 AND {dated}), any_value(last_send))),
+                    least(max({_TIME}) FILTER ({_FAILED} AND attempts > 0 AND {dated}), {last_send})),
                 max({_TIME}) FILTER (answered AND {dated}), bool_or(answered AND weight <> 1)
-            FROM calls LEFT JOIN ({failed_sends}) USING (host) GROUP BY host"""):
+            FROM calls {joined} GROUP BY host"""):
         facts = found[row[0]]
         facts.calls, facts.answered, facts.failed, facts.rejected = map(whole, row[1:5])
         facts.attempts, facts.retries, facts.saved = map(whole, row[5:8])
         facts.p50, facts.p95, facts.p99, facts.longest = row[8:12]
         facts.first_failure, facts.last_failure, facts.last_answer = row[12:15]
         facts.sampled = bool(row[15])
-    _exact_retries(session, found)
+    if any(facts.sampled for facts in found.values()):
+        _exact_retries(session, found)
     return found
 
 
@@ -118,6 +124,8 @@ def states(
     Events before the period count as well: a circuit that opened then may still be open.
     """
     until = replace(chosen, since=None).condition()
+    if not session.has("host.", "breaker."):
+        return {}
     found: dict[str, list[Transition]] = {}
     for host, time, event, file, pid, cause, reason, broken_for, observed, rule, lasts in session.rows(f"""
             SELECT host, {_TIME}, event, file, pid, cause, reason, broken_for, observed, rule, coalesce(open_for, ramp)

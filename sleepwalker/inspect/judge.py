@@ -71,7 +71,8 @@ def judge(
         _move(one, draft, moved, hosts[one.host], end, interval)
     _end_held(session, found, hosts, dated)
     _end_hung(session, found, dated)
-    limited = count_episodes(session, found, interval, usual, names, processes)
+    sampled = any(facts.sampled for facts in hosts.values())
+    limited = count_episodes(session, found, interval, usual, names, processes, sampled=sampled)
     _settle(session, found, limited, rows, interval, dated)
     for host in {one.host for one, _ in found}:
         _afterwards([pair for pair in found if pair[0].host == host], rows.get(host, ()), interval)

@@ -26,8 +26,10 @@ def whole(value: float | None) -> int:
 
 def problems(session: Session, hosts: Mapping[str, HostFacts], dated: str) -> list[Problem]:
     """Failed sends by host and kind; if the log's level left those out, failed calls that were not rejected."""
-    (logged,) = session.rows("SELECT count(*) FROM attempts WHERE failed")[0]
-    table = "attempts WHERE failed" if logged else "calls WHERE NOT answered AND rejected_by IS NULL"
+    if not session.has("attempt.failed", "request.failed"):
+        return []
+    (logged,) = session.rows("SELECT count(*) FROM events WHERE event = 'attempt.failed'")[0]
+    table = "events WHERE event = 'attempt.failed'" if logged else "calls WHERE NOT answered AND rejected_by IS NULL"
     # A kind whose events are all misdated is shown with the times that they have.
     first, last, detail = (
         f"coalesce({one} FILTER ({dated}), {one})"
@@ -43,24 +45,27 @@ def problems(session: Session, hosts: Mapping[str, HostFacts], dated: str) -> li
     return [Problem(*row) for row in rows[:_LISTED]]
 
 
-def retries(session: Session) -> Retries:
+def retries(session: Session, *, sampled: bool) -> Retries:
     """What retries achieved. If answered calls are sampled, the events of the retries are counted, if logged."""
     sends, calls, in_vain, waited = session.rows("""
         SELECT sum(weight * (attempts - 1)), sum(weight), sum(weight) FILTER (NOT answered), sum(weight * waited)
         FROM calls WHERE attempts > 1""")[0]
-    saved_by = {
-        int(attempts): whole(count)
-        for attempts, count in session.rows(
+    by_attempts: list[Row] = []
+    if calls:
+        by_attempts = session.rows(
             f"SELECT attempts, sum(weight) FROM calls WHERE {SAVED} GROUP BY attempts ORDER BY attempts"
         )
-    }
-    (directed,) = session.rows("SELECT count(*) FROM events WHERE event = 'retry.scheduled' AND server_directed")[0]
-    hedges, won = session.rows("""
-        SELECT count(*) FILTER (event = 'hedge.sent'), count(*) FILTER (event = 'hedge.finished' AND won)
-        FROM events""")[0]
-    abandoned = session.rows("""
-        SELECT reason, count(*) FROM events WHERE event = 'retry.abandoned' AND reason IS NOT NULL
-        GROUP BY reason ORDER BY 2 DESC, 1""")
+    saved_by = {int(attempts): whole(count) for attempts, count in by_attempts}
+    directed = hedges = won = 0
+    abandoned: list[Row] = []
+    if session.has("retry.", "hedge."):
+        directed, hedges, won = session.rows("""
+            SELECT count(*) FILTER (event = 'retry.scheduled' AND server_directed),
+                count(*) FILTER (event = 'hedge.sent'), count(*) FILTER (event = 'hedge.finished' AND won)
+            FROM events""")[0]
+        abandoned = session.rows("""
+            SELECT reason, count(*) FROM events WHERE event = 'retry.abandoned' AND reason IS NOT NULL
+            GROUP BY reason ORDER BY 2 DESC, 1""")
     made = Retries(
         sends=whole(sends),
         calls=whole(calls),
@@ -73,7 +78,7 @@ def retries(session: Session) -> Retries:
         hedges=hedges,
         saved_by_hedges=won,
     )
-    if known := sampled_retries(session):
+    if sampled and (known := sampled_retries(session)):
         sends, calls, waited = (sum(column) for column in zip(*known.values(), strict=True))
         failed, lost, spent = session.rows("""
             SELECT sum(attempts - 1), count(*), sum(waited) FROM calls WHERE attempts > 1 AND NOT answered""")[0]

@@ -53,6 +53,8 @@ def moves(
     dated: str,
 ) -> list[Move]:
     """Every change of target, by time. A hook that gives the same target again is no change."""
+    if not session.has("connection.hooked"):
+        return []
     called: dict[str, set[str]] = {}
     for host, by in known.items():
         for name in by:

@@ -38,14 +38,14 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
     """
     chosen = session.use(chosen)
     dated = session.dated()
-    ((events, known),) = session.rows(f"SELECT count(*), count(*) FILTER ({dated}) FROM events")
+    ((events, known, earliest, first),) = session.rows(f"""
+        SELECT count(*), count(*) FILTER ({dated}), min({_TIME}), min({_TIME}) FILTER ({dated}) FROM events""")
     if not events:
         return None
     misdated = session.misdated(f"NOT ({dated})") if known < events else []
     # One event of 1970 would stretch a day to half a century. If all are misdated, they are at least shown in order.
     if not known or not misdated:
-        dated = "true"
-    ((first,),) = session.rows(f"SELECT min({_TIME}) FROM events WHERE {dated}")
+        dated, first = "true", earliest
     # Whether trouble is over is judged at the end of the log of all hosts, also for a host that has fallen silent.
     whole = Filter(chosen.since, chosen.until).condition()
     ((end,),) = session.rows(f"SELECT max({_TIME}) FROM everything WHERE {whole} AND {dated}")
@@ -85,7 +85,7 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
         end=end,
         hosts=ranked,
         problems=problems,
-        retries=lists.retries(session),
+        retries=lists.retries(session, sampled=any(facts.sampled for facts in ranked)),
         slow=lists.slowest(session),
         interval=float(interval),
         step=float(step),
@@ -95,7 +95,9 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
             for by, count in session.rows("""
                 SELECT rejected_by, sum(weight) FROM calls WHERE rejected_by IS NOT NULL GROUP BY ALL ORDER BY 2 DESC, 1
             """)
-        },
+        }
+        if session.has("request.failed")
+        else {},
         answers_logged=answers_logged,
         processes=len({process.number for process in processes.values()}),
         misdated=events - known,
@@ -114,11 +116,15 @@ def _answers_logged(session: Session) -> bool:
 
     A log in which every call failed has no answered calls either, but it is complete: it lacks those other events.
     """
-    if session.rows("SELECT 1 FROM everything WHERE event = 'request.finished' LIMIT 1"):
+    if session.has("request.finished"):
         return True
     well = "event IN ('host.recovered', 'breaker.closed') AND NOT coalesce(observed, false)"
-    if session.rows(f"SELECT 1 FROM everything WHERE {well} LIMIT 1"):
+    if session.has("host.recovered", "breaker.closed") and session.rows(
+        f"SELECT 1 FROM everything WHERE {well} LIMIT 1"
+    ):
         return False
+    if not session.has("attempt.failed"):
+        return True
     # A call with a failed send ends as failed or answered, unless it was under way when the log ended.
     ((saved,),) = session.rows("""
         SELECT count(DISTINCT call) FROM everything

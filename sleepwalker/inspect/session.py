@@ -32,7 +32,7 @@ _MEMORY = "1GB"
 _MOST_THREADS = 8
 #: Bytes. A smaller log is read before more threads would have started.
 _FOR_THREADS = 2_000_000
-#: Up to this many lines, every field is extracted from its JSON once, instead of anew for each query.
+#: Up to this many lines, events and calls are copied into tables, instead of being extracted anew for each query.
 _KEPT = 50_000
 
 Row = tuple[Any, ...]
@@ -81,9 +81,9 @@ class Session:
         self._counts: list[LineCounts] = []
         self._places: dict[int, int] = {}
         """The line numbers of the first misdated events, by their rows in the table."""
-        self._chosen = Filter()
-        self._kept = False
-        self._make_views()
+        self._kind: columns.Kind | None = None
+        self._writable = True
+        self._events: frozenset[str] = frozenset()
 
     def __enter__(self) -> Self:
         return self
@@ -119,9 +119,6 @@ class Session:
             furthest = max(furthest, (done + share * source.size) / total)
             progress(furthest)
 
-        if self._kept:
-            self._kept = False
-            self._make_views()
         self._bytes += total
         if self._bytes > _FOR_THREADS:
             self._run(f"SET threads = {_threads()}")
@@ -172,17 +169,19 @@ class Session:
 
     def _count(self, file: int, source: Source, before: int) -> None:
         """Count the events, the other JSON lines and the unreadable lines of a source."""
-        first, last = self._row(f"SELECT min(rowid), max(rowid) FROM log WHERE file = {file} AND rowid > {before}")
+        first, last, nested = self._row(
+            f"SELECT min(rowid), max(rowid), count(nested) FROM log WHERE file = {file} AND rowid > {before}"
+        )
         if first is None:
             return
         mine = f"file = {file} AND rowid >= {first}"
-        if self._one(f"SELECT count(nested) FROM log WHERE {mine}"):
+        if nested:
             self._run(columns.unnest_fields(file))
         names = ", ".join(map(columns.literal, CATALOGUE))
         counts = self._counts[file]
         is_event = f"event IN ({names}) AND time IS NOT NULL AND host IS NOT NULL"
-        events, other, misdated = self._row(f"""
-            SELECT count(*) FILTER ({is_event}), count(*) FILTER (event NOT IN ({names})),
+        lines, events, other, misdated = self._row(f"""
+            SELECT count(*), count(*) FILTER ({is_event}), count(*) FILTER (event NOT IN ({names})),
                 count(*) FILTER ({is_event} AND NOT ({self.dated()}))
             FROM log WHERE {mine}""")
         counts.events += events
@@ -194,6 +193,9 @@ class Session:
                 ORDER BY rowid LIMIT {SHOWN}""")
             numbers = places(source, [ordinal for (ordinal,) in found])
             self._places.update((first + ordinal, number) for ordinal, number in numbers)
+        if lines == events + other:
+            judge(source, iter(()), counts, last - first)
+            return
         suspects = self._asked(
             self._conn.cursor(),
             f"""
@@ -227,8 +229,13 @@ class Session:
     # -- asking ----------------------------------------------------------------------------------
 
     def use(self, chosen: Filter) -> Filter:
-        """Include only these events from now on. Returns the filter, with `also` filled in."""
-        self._kept = self._one("SELECT count(*) FROM log") <= _KEPT
+        """Include only these of the events loaded so far. Returns the filter, with `also` filled in."""
+        kind: columns.Kind = "TABLE" if self._one("SELECT count(*) FROM log") <= _KEPT else "VIEW"
+        if self._kind not in (None, kind):
+            self._run("DROP TABLE calls; DROP TABLE everything")  # a log that is followed has grown
+        self._kind = kind
+        self._run(columns.everything(kind))
+        self._events = frozenset(event for (event,) in self.rows("SELECT DISTINCT event FROM everything"))
         if chosen.hosts:
             hooks = "everything WHERE event = 'connection.hooked' AND target IS NOT NULL"
             found = self.rows(f"""
@@ -236,13 +243,13 @@ class Session:
                 UNION SELECT DISTINCT target FROM {hooks} AND {chosen.fits("host")}
                 UNION SELECT DISTINCT host FROM {hooks} AND {chosen.fits("target")}""")
             chosen = replace(chosen, also=tuple(sorted(one for (one,) in found)))
-        self._chosen = chosen
-        self._make_views()
+        for statement in columns.views(chosen.condition(), kind):
+            self._run(statement)
         return chosen
 
-    def _make_views(self) -> None:
-        for statement in columns.views(self._chosen.condition(), kept=self._kept):
-            self._run(statement)
+    def has(self, *begins: str) -> bool:
+        """Whether the log has events whose names begin so. If not, no query for them is needed."""
+        return any(event.startswith(begins) for event in self._events)
 
     def rows(self, question: str) -> list[Row]:
         """The rows of one of our own queries."""
@@ -271,6 +278,8 @@ class Session:
         """
         if not _is_text(statement):
             raise InspectError("the query is not UTF-8")
+        if self._writable:
+            self._prepare_to_be_asked()
         self._conn.close()
         self._conn = self._connect(read_only=True)
         try:
@@ -283,6 +292,14 @@ class Session:
             if "pytz" in str(error):  # not a dependency: only DuckDB before 2.0.1 needs it, for this alone
                 raise InspectError("times with a zone cannot be shown: cast them, as in now()::TIMESTAMP") from None
             raise InspectError(str(error).strip()) from None
+
+    def _prepare_to_be_asked(self) -> None:
+        """Create the remaining views, and write everything to the database's file."""
+        if self._kind is None:
+            self.use(Filter())
+        for statement in (*columns.more_views(), "CHECKPOINT"):
+            self._run(statement)
+        self._writable = False
 
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         conn: duckdb.DuckDBPyConnection = self._duckdb.connect(
@@ -297,7 +314,9 @@ class Session:
                 "allow_persistent_secrets": False,
             },
         )
-        settings = "SET TimeZone = 'UTC'; SET enable_progress_bar = true; SET enable_progress_bar_print = false"
+        # The files are removed after the last query: nothing needs to be written when the connection is closed.
+        settings = """SET TimeZone = 'UTC'; SET enable_progress_bar = true; SET enable_progress_bar_print = false;
+            PRAGMA disable_checkpoint_on_shutdown"""
         return self._aside.do(lambda: conn.execute(settings), conn.interrupt)
 
 

@@ -91,7 +91,7 @@ def shown_link(link: Link) -> str:
 
 
 def shown_url(link: Link) -> str:
-    """The link's target for a text, without its query and without what comes after a template's first variable."""
+    """The link's target for a text, up to its query, its fragment or a template's first variable."""
     return shown_place(link.base, re.split(r"[{?#]", link.target, maxsplit=1)[0])
 
 

@@ -85,7 +85,7 @@ class Walk:
 
 
 def _check_seen(page: Page, relation: str) -> None:
-    """LinkError if the page's body was not read, and the link to this page was in a body: the next one may be, too."""
+    """LinkError if the page's body was not read and the link to this page was in a body: the next link may be there."""
     asked: Any = page.response.request
     where = shown_place(page.response.url or "")
     if page.by_body and (loaded_body(page.response) is None or getattr(asked, "method", None) == "HEAD"):

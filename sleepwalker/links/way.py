@@ -38,7 +38,7 @@ class Finder(Protocol):
 
 @dataclass(frozen=True)
 class Way:
-    """The arguments of a `follow` or `pages`, checked."""
+    """The checked arguments of `follow` or `pages`."""
 
     allow: tuple[str, ...]
     """Other origins that may get what the caller passes."""

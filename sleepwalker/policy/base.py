@@ -1,4 +1,4 @@
-"""What all policy objects have in common: frozen values that, when they cannot be, say everything that is wrong."""
+"""What all policy objects have in common: frozen values, whose error lists every fault."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 _ABSENT = object()
-#: Unknown names that an error lists. Where there are more, what was given is something else than a policy.
+#: How many unknown names an error lists. With more, the given value is probably not a policy.
 _MOST_UNKNOWN = 20
 
 
@@ -129,9 +129,8 @@ def fill(
 ) -> tuple[dict[str, Any], list[str]]:
     """Fill a blank model; returns its sound values by path (for the constraints) and all faults.
 
-    `also` are names that are allowed beside the fields, and are none of them. The parts are made here rather than by
-    pydantic, which would stop before the constraints at the first part that is not sound. With faults the model must
-    not be used.
+    `also` are allowed names that are not fields. The parts are made here rather than by pydantic, which would stop
+    before the constraints at the first part that is not sound. With faults the model must not be used.
     """
     cls = type(model)
     faults = _unknown_fields(cls, data, prefix, also)
@@ -149,7 +148,7 @@ def fill(
 
 
 def _unknown_fields(cls: type[PolicyModel], data: Mapping[Any, Any], prefix: str, also: tuple[str, ...]) -> list[str]:
-    """The faults of names that are no fields."""
+    """The faults of names that are not fields."""
     unknown = [key for key in data if key not in cls.model_fields]
     faults = [_unknown(cls, key, prefix, also) for key in unknown[:_MOST_UNKNOWN]]
     if len(unknown) > _MOST_UNKNOWN:
@@ -160,7 +159,7 @@ def _unknown_fields(cls: type[PolicyModel], data: Mapping[Any, Any], prefix: str
 def _take_field(
     cls: type[PolicyModel], name: str, value: object, prefix: str, given: dict[str, Any], values: dict[str, Any]
 ) -> list[str]:
-    """Put what came for a field into `given`, for pydantic, and its values by path into `values`; returns faults."""
+    """Put a field's value into `given`, for pydantic, and its values by path into `values`; returns the faults."""
     off = can_be_off(cls, name)
     if value is False and off:
         value = None
@@ -187,7 +186,7 @@ def _take_field(
 
 
 def _wrong_fields(model: PolicyModel, given: Mapping[str, Any], prefix: str) -> dict[str, list[str]]:
-    """Have pydantic fill the model; returns the faults of each field that it refuses, each fault once."""
+    """Let pydantic fill the model; returns the faults of each field that it refuses, each fault once."""
     cls = type(model)
     try:
         BaseModel.__init__(model, **given)
@@ -215,7 +214,7 @@ def _flat(model: PolicyModel, prefix: str) -> dict[str, Any]:
 
 
 def _merged(model: PolicyModel, changes: Mapping[Any, Any]) -> dict[Any, Any]:
-    # What was not said before is not said by the copy.
+    # Fields that were not set are not set in the copy.
     merged: dict[Any, Any] = {name: getattr(model, name) for name in model.model_fields_set}
     for name, value in changes.items():
         old = getattr(model, name) if name in type(model).model_fields else None
@@ -236,7 +235,7 @@ def policy_error(what: str, faults: list[str]) -> PolicyError:
 
 
 def _unknown(cls: type[PolicyModel], key: object, prefix: str, also: tuple[str, ...]) -> str:
-    # The value is not shown: what has no business in a policy may well be a secret.
+    # The value is not shown: what does not belong in a policy may be a secret.
     known = [*cls.model_fields, *also]
     paths = {name: [name] for name in known}
     for name in cls.model_fields:

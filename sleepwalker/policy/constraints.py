@@ -1,4 +1,4 @@
-"""What has to hold between the fields of a policy."""
+"""Conditions between the fields of a policy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Constraint = Callable[[Mapping[str, Any], str], Iterable[str]]
 
 
 def constraint(*needs: str) -> Callable[[Callable[..., str | None]], Constraint]:
-    """Make a constraint of a function that takes the prefix and the values at `needs`; it is asked if all are sound."""
+    """Make a constraint of a function that takes the prefix and the values at `needs`; called if these are sound."""
 
     def decorate(fault_of: Callable[..., str | None]) -> Constraint:
         def run(values: Mapping[str, Any], prefix: str) -> Iterable[str]:
@@ -41,7 +41,7 @@ def at_most(low: str, high: str) -> Constraint:
 
 
 def less_than(low: str, high: str, why: str) -> Constraint:
-    """`low`, where it is set, must be less than `high`."""
+    """`low`, if it is set, must be less than `high`."""
 
     @constraint(low, high)
     def check(prefix: str, low_value: float | None, high_value: float) -> str | None:
@@ -56,7 +56,7 @@ def less_than(low: str, high: str, why: str) -> Constraint:
 
 @constraint("connect", "attempt", "total")
 def connect_fits_total(prefix: str, connect: float, attempt: float, total: float) -> str | None:
-    """Said together with the fault of an attempt that is too long: lowered, it would bring this one to light."""
+    """Reported together with an `attempt` that exceeds `total`: once that is lowered, this fault would appear."""
     if not total < connect <= attempt:
         return None
     return (
@@ -73,7 +73,7 @@ _TAKEN = frozenset(
 
 
 def free_header(name: str) -> Constraint:
-    """The header at `name`, where it is set, may not be one that says something else."""
+    """The header at `name`, if it is set, may not be one with another meaning."""
 
     @constraint(name)
     def check(prefix: str, header: str | None) -> str | None:
@@ -115,7 +115,7 @@ def one_trigger(prefix: str, delay: float | None, percentile: float | None) -> s
 def waits_fit(
     prefix: str, attempts: int, initial: float, multiplier: float, maximum: float, jitter: str, total: float
 ) -> str | None:
-    """With the waits alone longer than the deadline, the last attempts could never be made."""
+    """If the waits alone took as long as the deadline, the last attempts could never be made."""
     waits = longest_waits(attempts, initial, multiplier, maximum, jitter)
     if waits < total:
         return None

@@ -25,7 +25,7 @@ def descriptions(cls: type) -> dict[str, str]:
     """The texts of the fields of a class and its bases, by name, each as one line.
 
     Read from the source, and only when a page or a schema asks: pydantic's own `use_attribute_docstrings` does it while
-    the package is imported. Empty where there is no source.
+    the package is imported. Empty if there is no source.
     """
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
@@ -40,7 +40,7 @@ def _of_class(module: str, name: str) -> Iterator[tuple[str, str]]:
 
     try:
         tree = ast.parse(inspect.getsource(sys.modules[module]))
-    except (KeyError, OSError, TypeError):  # an archive that holds compiled files alone
+    except (KeyError, OSError, TypeError):  # an archive that holds only compiled files
         return
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == name:

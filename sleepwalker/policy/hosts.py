@@ -1,4 +1,4 @@
-"""Tables of a policy for single hosts, `[[host]]` in a file: what differs there from the rest of it."""
+"""Tables of a policy for single hosts, `[[host]]` in a file, with what differs from the rest of the policy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sleepwalker.policy.base import PolicyModel, fill, plain
 from sleepwalker.policy.match import Patterns, fault_of
 
 HOST = "host"
-"""What the tables are called in a policy."""
+"""The name of the tables in a policy."""
 MATCH = "match"
-"""What the patterns are called in a table."""
+"""The name of the patterns in a table."""
 _WANTED = "a text or a list of texts, patterns for the hosts that the table is for"
 
 
@@ -22,13 +22,13 @@ P = TypeVar("P", bound=PolicyModel)
 
 @dataclass(frozen=True, slots=True)
 class HostTable(Generic[P]):
-    """One `[[host]]` table: the hosts that it is for, what it says, and the policy that comes of it."""
+    """One `[[host]]` table: the hosts that it is for, the fields that it sets, and the resulting policy."""
 
     match: tuple[str, ...]
     parts: Mapping[str, Any]
     """The fields that it names, as plain values by part. Compared by value; not to be changed."""
     policy: P
-    """The whole of it: these fields, and for the rest what the policy says that the table is in."""
+    """The complete policy: these fields, and the others of the policy that the table is in."""
 
     def to_dict(self) -> dict[str, Any]:
         """The table as TOML and JSON can hold it."""
@@ -40,8 +40,8 @@ def tables_of(
 ) -> tuple[tuple[HostTable[P], ...], list[str]]:
     """The tables that a policy of this class and content was given, and all their faults.
 
-    `known` are the faults of the rest, which every table has that does not mend them: they are told once. With faults
-    the tables must not be used.
+    `known` are the faults of the rest. Each table that does not correct them has them, too; they are reported once.
+    With faults the tables must not be used.
     """
     if isinstance(given, Mapping):
         return (), [f"{HOST}: a single table is not allowed; must be a list of tables: write [[{HOST}]] in TOML"]
@@ -101,8 +101,8 @@ def _match_of(table: Mapping[Any, Any], path: str) -> tuple[tuple[str, ...], lis
 
 
 def _overlaid(base: object, changes: Mapping[Any, Any]) -> dict[Any, Any]:
-    """What `base` says, a part or a mapping, with some fields changed. Of what is off nothing is left."""
-    if isinstance(base, PolicyModel):  # what was not said there is not said here
+    """The fields of `base`, a part or a mapping, with some changed. A part that is off has none."""
+    if isinstance(base, PolicyModel):  # fields that were not set there are not set here
         base = {name: getattr(base, name) for name in base.model_fields_set}
     merged = dict(base) if isinstance(base, Mapping) else {}
     for name, value in changes.items():
@@ -111,7 +111,7 @@ def _overlaid(base: object, changes: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _named(made: PolicyModel, said: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a policy or a part, as plain values, the fields that a table names: the same, however it wrote them."""
+    """The fields of a policy or part that a table names, as plain values: the same, however the table wrote them."""
     named: dict[str, Any] = {}
     for name, value in said.items():
         whole = getattr(made, name)

@@ -14,16 +14,17 @@ from sleepwalker.policy.base import policy_error
 from sleepwalker.policy.wording import closest
 
 _SUFFIX = ".toml"
-#: Of one line, outside of texts: tomllib's time for a key such as `a.b.c` grows with the square of its parts.
+#: The most dots in a line, outside of texts: tomllib's time for a key such as `a.b.c` is quadratic in its parts.
 _MOST_DOTS = 300
-#: TOML's texts of all four kinds, also one that does not end, and comments.
+#: TOML's texts of all four kinds, also unterminated ones, and comments.
 _TEXTS = re.compile(
     r'"""(?:[^\\]|\\(?:.|\Z))*?(?:"{3,5}|\Z)|"(?:[^"\\\n]|\\.)*"?' r"|'{3}.*?(?:'{3,5}|\Z)|'[^'\n]*'?|#[^\n]*",
     re.DOTALL,
 )
-#: Of a file; the shipped files have 3,000. What has more is no policy, but a log or the like, named by mistake.
+#: The most bytes of a file; the shipped files have 3,000. A longer one is not a policy, but a log or the like, named by
+#: mistake.
 MOST_BYTES = 1_000_000
-#: Characters of what the TOML reader says, which may quote a key.
+#: The most characters that are shown of the TOML reader's message, which may quote a key.
 _LONGEST = 100
 
 
@@ -54,7 +55,7 @@ def is_name(name_or_path: object) -> TypeGuard[str]:
 
 
 def read_name(name: str) -> tuple[str, dict[str, Any]]:
-    """What a shipped file is called in an error, and what is in it. Raises `PolicyError` for an unknown name."""
+    """The name of a shipped file for errors, and its content. Raises `PolicyError` for an unknown name."""
     shipped = _shipped()
     if name in shipped:
         source = f"shipped policy {name}"
@@ -70,10 +71,10 @@ def read_name(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def read_path(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
-    """What a file is called in an error, and what is in it.
+    """The name of a file for errors, and its content.
 
-    Raises `PolicyError` for a file that cannot be read, that is no regular one or too large for a policy, and for one
-    that is not TOML.
+    Raises `PolicyError` for a file that cannot be read, is not a regular file, is too large for a policy or is not
+    TOML.
     """
     text = os.fsdecode(path)
     source = f"policy file {text}"
@@ -91,8 +92,8 @@ def read_path(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
 def _shipped() -> dict[str, Traversable]:
     """The shipped files by name; the only place that knows where they are.
 
-    The folder lies beside the package in a checkout and inside it in a wheel; the import system knows which. But not
-    where Python was started in a checkout that is not installed, and found the package in the current folder.
+    The folder lies beside the package in a checkout and inside it in a wheel; the import system knows which. But not if
+    Python was started in a checkout that is not installed, and found the package in the current folder.
     """
     try:
         folder = files("sleepwalker.policies")

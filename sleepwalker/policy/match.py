@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 _PORTS = {"http": "80", "https": "443"}
 _LONGEST = 255
 _WILD = re.compile(r"[*?[]")
-#: `https://host:8443` and what comes behind it; a host in brackets is an IPv6 address.
+#: `https://host:8443` and what comes after it; a host in brackets is an IPv6 address.
 _URL = re.compile(r"(https?)://((?:\[[^\]/]*\])?[^/:]*)(?::([0-9]+))?(/.*)?", re.DOTALL)
 _ADDRESS = re.compile(r"://\[(?=[^\]]*:|[*?]+\])")
 _ALLOWED = (
@@ -59,12 +59,12 @@ class Patterns:
     __slots__ = ("_exact", "_wild")
 
     def __init__(self, patterns: Iterable[tuple[str, int]]) -> None:
-        """Each with a number for what it stands for, in ascending order."""
+        """Each pattern comes with a number for what it stands for. The numbers ascend."""
         self._exact: dict[str, int] = {}
         self._wild: list[tuple[int, str]] = []
         for pattern, number in patterns:
             text = pattern.lower().rstrip("/")
-            # Also of one with brackets, which may be those of an IPv6 address.
+            # Even one with brackets, which may be those of an IPv6 address.
             self._exact.setdefault(text, number)
             if _WILD.search(text):
                 self._wild.append((number, _literal_address(text)))
@@ -82,8 +82,8 @@ class Patterns:
 
 
 def _literal_address(pattern: str) -> str:
-    """The same with the bracket of an IPv6 address as it is, which would begin a set of characters.
+    """The pattern with the bracket of an IPv6 address escaped, so that it does not begin a set of characters.
 
-    As it does in `https://[ab].example.com`: an address has colons, or is left open.
+    In `https://[ab].example.com` it does: an address has colons, or nothing but wildcards.
     """
     return _ADDRESS.sub("://[[]", pattern)

@@ -96,7 +96,7 @@ class Policy(PolicyModel, frozen=True):
 
     _hosts: tuple[HostTable[Any], ...] = PrivateAttr(default=())
     _rest: Policy | None = PrivateAttr(default=None)
-    """The same without tables, where it has some."""
+    """The same policy without tables, if it has some."""
 
     def _take(self, data: Mapping[Any, Any]) -> list[str]:
         top = {key: value for key, value in data.items() if key != HOST}

@@ -46,7 +46,7 @@ def _of_host(node: object) -> Any:
         return [_of_host(item) for item in node]
     if not isinstance(node, dict):
         return node
-    # Only those of a part: no field is called so.
+    # Only keywords of the schema are left out: no field has these names.
     kept = {key: item for key, item in node.items() if key not in ("default", "required")}
     return {key: _OF_HOST.format(item) if key == "$ref" else _of_host(item) for key, item in kept.items()}
 

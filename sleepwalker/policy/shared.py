@@ -1,13 +1,13 @@
-"""What of a policy belongs to a host rather than to a call, and in which fields two policies differ."""
+"""Which parts of a policy belong to a host rather than to a call, and in which fields two policies differ."""
 
 from __future__ import annotations
 
 from sleepwalker.policy.base import PolicyModel
 from sleepwalker.policy.model import Policy
 
-#: What all connections to a host share.
+#: The parts that all connections to a host share.
 SHARED = ("retry.budget", "breaker", "bulkhead", "rate_limit", "health")
-#: What a scope of a connection has of its own.
+#: The parts that a scope of a connection has of its own.
 OF_A_SCOPE = ("timeout", "retry", "breaker", "bulkhead", "rate_limit", "hedge", "health", "log")
 
 
@@ -19,7 +19,7 @@ def alike(one: Policy, other: Policy) -> bool:
 def unlike(wanted: Policy, followed: Policy, parts: tuple[str, ...] = SHARED) -> list[str]:
     """The fields of these parts in which a policy differs from the one that is followed.
 
-    Not those of a part that it has off: its calls pass that by.
+    A part that `wanted` switches off does not count: its calls bypass that part.
     """
     found: list[str] = []
     for path in parts:

@@ -14,7 +14,7 @@ server may send, are taken for 5xx (RFC 9110 section 15)."""
 
 
 def spelt_out(given: frozenset[Any]) -> frozenset[Any]:
-    """The same with what the word stands for in its place."""
+    """The set with the statuses that the word stands for in its place."""
     return (given - {WORD}) | SERVER_FAILURES if WORD in given else given
 
 

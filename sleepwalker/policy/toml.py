@@ -1,4 +1,4 @@
-"""Writes what a policy is made of as TOML: nested tables of numbers, texts, booleans and flat lists."""
+"""Writes the content of a policy as TOML: nested tables of numbers, texts, booleans and flat lists."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def shown(value: object) -> str:
 
 
 def closest(word: str, known: Iterable[str], most: int = 1) -> list[str]:
-    """Of the names that are known those that `word` may be a slip of, the likeliest first."""
+    """The known names that `word` may be a misspelling of, the likeliest first."""
     from difflib import get_close_matches  # noqa: PLC0415 - only a mistake needs it
 
     return get_close_matches(word, list(known), n=most)

@@ -1,4 +1,4 @@
-"""What managers and connections give metrics to read."""
+"""The values of managers and connections that metrics read."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class CountedHost(NamedTuple):
     connections: int
     """How many connections to it are held."""
     name: str | None
-    """What `find` was asked for to get there; None where that is not known."""
+    """What `find` was asked for to get there; None if that is not known."""
 
 
 class CountedFleet(NamedTuple):
-    """How a manager stands to its fleet."""
+    """A manager's view of its fleet."""
 
     service: str
     joined: bool
     workers: int
-    """How many there are, as it heard; 0 while it is alone."""
+    """How many workers are known; 0 while this one is alone."""

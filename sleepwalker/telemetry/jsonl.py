@@ -26,14 +26,14 @@ class JsonLines:
     """One JSON object per line, each written in one piece.
 
     The file is opened for appending and written without a buffer or a lock, so lines of several threads
-    and processes do not mix, and a forked child goes on writing. It is closed when the last one who
-    writes to it lets go of this object; closed earlier, its number might already be another file's.
+    and processes do not mix, and a forked child goes on writing. It is closed when nothing refers to this
+    object any more: closed earlier, its descriptor might already be another file's at a late write.
     """
 
     __slots__ = ("__weakref__", "_clock", "_fd", "_latest", "level")
 
     def __init__(self, path: str | os.PathLike[str] | None, level: int, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Open `path`, or where it is None use what `sys.stderr` is at each line.
+        """Open `path`. If it is None, each line goes to what `sys.stderr` is then.
 
         `level` is the lowest number written, as in the standard library's `logging`. Raises `OSError` or
         `ValueError` for a path that `files.open_to_write` refuses.
@@ -41,11 +41,11 @@ class JsonLines:
         self.level: int = level
         self._clock = clock
         self._latest: tuple[float | None, str] = (None, "")
-        """The second of the latest line, and its text. In one, for several threads may write."""
+        """The second of the latest line, and its text: one tuple, because several threads may write."""
         self._fd = None
         if path is not None:
             self._fd = _open(path)
-            # Not at exit: the interpreter's own end closes the file, after the last thread had its say.
+            # Not at exit: the end of the process closes the file, after the last thread has written.
             weakref.finalize(self, os.close, self._fd).atexit = False
 
     def write(self, level: Level, event: Event, bound: Mapping[str, Any]) -> None:
@@ -120,7 +120,7 @@ def _plan(cls: type[Any]) -> tuple[str, tuple[str, ...], Callable[[Any], tuple[A
 
 
 def _more(event: Event, bound: Mapping[str, Any]) -> str:
-    """What else is bound, by name."""
+    """The other values that are bound, by name."""
     own = event.fields().keys() | {"timestamp", "level", "event"}
     more = ""
     for name, value in sorted(bound.items()):
@@ -134,7 +134,7 @@ _encode = json.JSONEncoder(default=text, allow_nan=False, separators=(",", ":"))
 
 
 def _json(value: object) -> str:
-    """Any value as JSON, if need be as text: it may be the application's."""
+    """Any value as JSON, if need be as text: it may be of the application's own type."""
     try:
         return _encode(value)
     except (TypeError, ValueError, RecursionError):

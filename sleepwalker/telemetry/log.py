@@ -1,9 +1,9 @@
-"""Hands events to the logging that the application has, looked up anew at each event.
+"""Passes events to the application's own logging, which is looked up at each event.
 
-In this order: JSON lines, where the application called `sleepwalker.logging.configure`; its structlog,
-where it configured that; else the standard library's logger `sleepwalker`. Nothing here configures
-structlog, sets a level or keeps a structlog logger: one that is kept ignores a later `configure`. Nor is structlog
-loaded here, which would load all of rich, too: an application that configured it, or bound a field, has loaded it.
+In this order: JSON lines, if the application called `sleepwalker.logging.configure`; its structlog, if it configured
+that; else the standard library's logger `sleepwalker`. Nothing here configures structlog, sets a level or keeps a
+structlog logger: one that is kept ignores a later `configure`. Nor is structlog loaded here, which would load all of
+rich, too: an application that configured it, or bound a field, has loaded it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LEVELS: dict[Level, int] = {
     "error": logging.ERROR,
 }
 
-#: structlog's processors that have the standard library make a record with the fields as its attributes. A record has
+#: structlog's processors that make the standard library create a record with the fields as its attributes. A record has
 #: a `name` of its own, and the standard library refuses another.
 _MAKE_RECORDS = frozenset({"render_to_log_kwargs", "render_to_log_args_and_kwargs"})
 
@@ -50,7 +50,7 @@ _busy = _Busy()
 
 
 def emit(event: Event, level: Level | None = None) -> None:
-    """Log `event` at its own level, or at `level` where a policy names another.
+    """Log `event` at its own level, or at `level` if a policy names another.
 
     No `Exception` of the application's logging comes out of here: the first of each type is reported on
     the standard library's logger `sleepwalker.telemetry`, and the event is lost.
@@ -59,11 +59,11 @@ def emit(event: Event, level: Level | None = None) -> None:
         chosen = level or event.level
         if (sink := _sink) is not None:
             if LEVELS[chosen] >= sink.level:
-                # A copy of the context is cheap, and mostly empty; to look for structlog's part in it is neither.
+                # A copy of the context is cheap, and mostly empty; looking for structlog's values in it is slow.
                 sink.write(chosen, event, _bound() if copy_context() else {})
         elif listening(chosen) and not _busy.now:
-            # Were it busy, this would be a handler or processor that ships lines through this package:
-            # it would log its own requests for ever.
+            # If it is busy, a handler or processor sends its lines through this package: it would log
+            # its own requests for ever.
             _busy.now = True
             try:
                 structlog = _loaded() if "structlog" in sys.modules else None
@@ -81,7 +81,7 @@ def listening(level: Level) -> bool:
     """Whether an event of `level` may reach a log; False means that it need not even be made.
 
     With structlog configured this is True unless the application's logger is one of structlog's own
-    filtering ones and filters `level`: what processors let pass is known only once they ran.
+    filtering ones and filters `level`: what processors let pass is known only once they have run.
     """
     number = LEVELS[level]
     sink = _sink
@@ -95,7 +95,7 @@ def listening(level: Level) -> bool:
 
 
 def observing(observer: AnyObserver | None) -> Observer:
-    """`emit`, and after it a caller's own observer, whose exceptions are reported and go no further.
+    """A function that calls `emit`, then the caller's observer, whose exceptions are reported and not raised.
 
     TypeError for what cannot be called with an event, or an event and a level, and for a coroutine or generator
     function, of which a call runs nothing.
@@ -124,7 +124,7 @@ def _words_for(observer: Callable[..., Any]) -> int:
     """How many arguments it takes: an event and a level, or as `list.append` the event alone."""
     try:
         signature = inspect.signature(observer)
-    except (TypeError, ValueError):  # of one that does not tell
+    except (TypeError, ValueError):  # its signature cannot be read
         return 2
     for words in (2, 1):
         with contextlib.suppress(TypeError):
@@ -141,7 +141,7 @@ def send_to(sink: JsonLines | None) -> None:
 
 
 def _loaded() -> Any:
-    """structlog, which something has loaded; None where its import is forbidden."""
+    """structlog, which something has loaded; None if its import is blocked."""
     if sys.modules.get("structlog") is None:
         return None
     import structlog  # noqa: PLC0415 - waits for another thread that is just loading it
@@ -216,7 +216,7 @@ def _quoted(word: str) -> str:
 
 
 def report(error: Exception, what: str = "an event could not be logged") -> None:
-    """Say once per type of exception what is being lost, and where; the exception's text may be secret."""
+    """Log once per type of exception what is lost, and where. The exception's text is left out: it may be secret."""
     if (what, type(error)) in _reported:
         return
     _reported.add((what, type(error)))
@@ -224,7 +224,7 @@ def report(error: Exception, what: str = "an event could not be logged") -> None
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     code, line = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace is not None else ("?", 0)
-    # The handler that failed may be the one that would have to say so.
+    # The handler that failed may be the one that gets this line.
     with contextlib.suppress(Exception):
         logger = logging.getLogger("sleepwalker.telemetry")
         if logger.hasHandlers():

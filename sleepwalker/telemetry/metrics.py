@@ -1,4 +1,4 @@
-"""Host records to metrics: which there are, what they mean, and their values by label."""
+"""Turns host records into metrics: their names, what they mean, and their values by label."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Family:
     text: str
     labels: tuple[str, ...] = ()
     of_hosts: bool = True
-    """Whether it is one of each host."""
+    """Whether there is one for each host."""
 
     @property
     def all_labels(self) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ class Point:
     """One value of a family. A histogram's `buckets` are cumulative counts by upper bound, the last one infinite."""
 
     labels: tuple[str, ...]
-    """As the family has them: `host` and `name` first, where it is one of hosts."""
+    """The values of the family's `all_labels`."""
     value: float
     """A histogram's is the sum of all durations, in seconds."""
     buckets: tuple[tuple[float, int], ...] = ()
@@ -67,11 +67,11 @@ class Point:
 
 @dataclass(slots=True)
 class _Sum:
-    """What all hosts of one label come to."""
+    """The sums over all hosts of one label."""
 
     counters: Counters
     hosts: int
-    """How many of them there are now; where there is none, counters and histograms stay, and gauges go."""
+    """How many of them there are now. Without any, counters and histograms stay, and gauges go."""
     states: dict[str, int]
     circuits: dict[str, int]
     in_flight: int = 0
@@ -118,11 +118,11 @@ def _transitions(found: _Sum) -> _Values:
 
 
 def _one(read: Callable[[_Sum], float | None]) -> Callable[[_Sum], _Values]:
-    """A family without further labels, and without a value where there is none."""
+    """Reads a family without further labels. It has no value if `read` returns None."""
     return lambda found: iter([((), value)] if (value := read(found)) is not None else [])
 
 
-#: Every metric but the histograms, and how its values are read.
+#: Every metric of hosts except the histograms, and how its values are read.
 _SCALARS: Mapping[Family, Callable[[_Sum], _Values]] = {
     Family(
         "sleepwalker_calls",
@@ -228,10 +228,10 @@ FAMILIES: tuple[Family, ...] = (*_SCALARS, *_HISTOGRAMS, _JOINED, _WORKERS)
 class HostMetrics:
     """The metrics of hosts as they come and go. Thread-safe.
 
-    The first `max_hosts` labels are kept for good, the busiest hosts first where many come at once; all later hosts
-    share `other`. So a host never changes its label, and no counter goes back: what a record counted that is gone
-    since stays in its label's sums. Its gauges end, as the state of a host that moved does. Scopes take half of the
-    labels at most, so that many tenants leave room for hosts; later ones share that of their host.
+    The first `max_hosts` labels are kept for good, the busiest hosts first if many come at once; all later hosts share
+    `other`. So a host never changes its label, and no counter goes back: what a record counted stays in its label's
+    sums after the record is gone. Its gauges end then. Scopes take half of the labels at most, so that many tenants
+    leave room for hosts; later ones share that of their host.
     """
 
     def __init__(self, max_hosts: int, label: Callable[[str], str] | None) -> None:
@@ -240,15 +240,15 @@ class HostMetrics:
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._labels: dict[str, str] = {}
-        """Each with the name that stands beside it for good."""
+        """Each label, with the value of `name` that it keeps for good."""
         self._scopes = 0
-        """How many of them are those of scopes."""
+        """How many of the labels are those of scopes."""
         self._departed: dict[str, Counters] = {}
         self._live: dict[int, tuple[weakref.ref[Host], Counters, str]] = {}
 
     def read(self, records: Iterable[CountedHost]) -> list[tuple[Family, list[Point]]]:
         """All families with their values as of now."""
-        # Records without a call say nothing, and shall take no label.
+        # Records without a call say nothing, and take no label.
         used = [one for one in records if one.host.counters.calls or one.connections or one.host.isolated]
         if self._process != os.getpid():  # after a fork: a thread of the parent may have held the lock
             self._lock, self._process = threading.Lock(), os.getpid()
@@ -267,7 +267,7 @@ class HostMetrics:
     def _sums_locked(self, records: list[CountedHost]) -> dict[str, _Sum]:
         new = [one for one in records if id(one.host.counters) not in self._live]
         for host, _, name in sorted(new, key=lambda one: -one.host.counters.calls):
-            # The counters is kept, so that what is counted until the record goes is not lost, and its id is not reused.
+            # The counters are kept, so that what is counted until the record goes is not lost, and their id not reused.
             self._live[id(host.counters)] = weakref.ref(host), host.counters, self._label_of(host.origin, name)
         sums: dict[str, _Sum] = {}
         for label, departed in self._departed.items():
@@ -282,7 +282,7 @@ class HostMetrics:
             if host not in seen:  # a connection may be given beside its manager
                 seen.add(host)
                 label = self._live[id(host.counters)][2]
-                # The slowest of all other hosts is worth no time.
+                # The slowest of all other hosts is not worth the time.
                 sums[label].add(host.gauges(latency=label != OTHER), connections)
         return sums
 
@@ -299,7 +299,7 @@ class HostMetrics:
             return label
         host, mark, scope = origin.partition("#")
         if len(self._labels) < self._max and not (mark and self._scopes >= self._max // 2):
-            # A label that the application made may be that of many hosts, which have not one name.
+            # A label that the application made may stand for many hosts, which have no common name.
             self._labels[label] = label if name is None or label != origin else f"{name}{mark}{scope}"
             self._scopes += bool(mark)
             return label
@@ -307,8 +307,8 @@ class HostMetrics:
 
 
 def read_fleets(fleets: Iterable[CountedFleet]) -> list[tuple[Family, list[Point]]]:
-    """The families of fleets with their values as of now. Of several workers in this process that are of one service,
-    all must have joined."""
+    """The families of fleets with their values as of now. If several workers in this process are of one service, it
+    counts as joined only if all of them have."""
     joined: dict[str, bool] = {}
     workers: dict[str, int] = {}
     for fleet in fleets:

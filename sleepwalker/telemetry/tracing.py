@@ -1,4 +1,4 @@
-"""Where a tracer may stand around every call of a connection: `sleepwalker.otel` puts one here."""
+"""The place of a tracer, which surrounds every call of a connection; `sleepwalker.otel` puts one here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sleepwalker.events import Observer
 
 __all__ = ["TracedCall", "Tracer", "put", "tracer"]
 
-#: What the work of a call comes to: a `Final`, or what is awaited for one.
+#: What the work of a call returns: a `Final`, or an awaitable of one.
 Work = TypeVar("Work")
 
 
@@ -27,33 +27,34 @@ class TracedCall(Generic[Work]):
     url: str
     """Without user information and query."""
     headers: MutableMapping[str, Any]
-    """Those to be sent; what is added here goes out with every attempt."""
+    """The headers to send. Headers that are added here are sent with every attempt."""
     clock: Clock
     observe: Observer
-    """To be told of every event of the call."""
+    """Gets every event of the call."""
     work: Callable[[Observer], Work]
-    """Makes the call, with whom its events are to be told to. May raise what stops a call from outside."""
+    """Makes the call and returns its result. The argument is the observer that gets its events. Raises what ends a call
+    from outside, such as KeyboardInterrupt."""
     name: str | None = None
-    """What the manager's `find` was asked for, where that is not the host."""
+    """What the manager's `find` was asked for, if that is not the host."""
 
 
 class Tracer(Protocol):
-    """Makes the call by `call.work`, and returns or raises what that does."""
+    """Makes a call by its `work`, and returns or raises what that does."""
 
     def __call__(self, call: TracedCall[Final], /) -> Final:
-        """Make it in this thread."""
+        """Make the call in this thread."""
         ...
 
     async def awaited(self, call: TracedCall[Awaitable[Final]], /) -> Final:
-        """Make it in this task: the work may have others, which begin in its context."""
+        """Make the call in this task. Tasks that the work starts begin in its context."""
         ...
 
 
-#: Stands around the calls that begin now. Read as it is, for a function would be called by each of them.
+#: The tracer of calls that begin now. A plain variable, because a function would be called by each of them.
 tracer: Tracer | None = None
 
 
 def put(new: Tracer | None) -> None:
-    """Have `new` around all calls that begin from now on; None for no tracer."""
+    """Trace all calls that begin from now on by `new`; None for no tracer."""
     global tracer
     tracer = new

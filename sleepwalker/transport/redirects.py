@@ -134,7 +134,7 @@ def _moved(
 
 
 def after_redirect(outcome: Outcome, hop: Hop) -> Outcome:
-    """The outcome after our host responded with a redirect: a later failure of another host does not count for ours."""
+    """The outcome after our host responded with a redirect: another host's failure does not count against ours."""
     verdict = Verdict.NEUTRAL if hop.foreign and outcome.verdict is Verdict.FAILURE else outcome.verdict
     if isinstance(outcome.error, ConnectionError):
         outcome.error.never_sent = False

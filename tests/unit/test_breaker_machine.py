@@ -331,5 +331,5 @@ class BreakerMachine(RuleBasedStateMachine):
         )
 
 
-BreakerMachine.TestCase.settings = settings(max_examples=some(40, 120), stateful_step_count=40, deadline=None)
+BreakerMachine.TestCase.settings = settings(max_examples=some(30, 80), stateful_step_count=40, deadline=None)
 TestBreaker = BreakerMachine.TestCase

@@ -365,5 +365,5 @@ class CallMachine(RuleBasedStateMachine):
         assert isinstance(host.admission.admit(bearer(), self.world.clock.now, 1.0)[0], Permit)
 
 
-CallMachine.TestCase.settings = settings(max_examples=some(40, 120), stateful_step_count=40, deadline=None)
+CallMachine.TestCase.settings = settings(max_examples=some(30, 80), stateful_step_count=40, deadline=None)
 TestCall = CallMachine.TestCase

@@ -247,5 +247,5 @@ class FleetMachine(RuleBasedStateMachine):
             assert here.host.breaker.queue.waiters == ()
 
 
-FleetMachine.TestCase.settings = settings(max_examples=some(60, 200), stateful_step_count=40, deadline=None)
+FleetMachine.TestCase.settings = settings(max_examples=some(40, 120), stateful_step_count=40, deadline=None)
 TestFleet = FleetMachine.TestCase

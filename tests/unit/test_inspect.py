@@ -11,7 +11,7 @@ import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from io import BytesIO
@@ -47,19 +47,22 @@ Log = Callable[..., Path]
 
 
 def test_the_traffic_that_is_made_up_has_all_that_events_have() -> None:
-    for text in Traffic(1, days=0.01, outages=2).lines(5_000):
-        event = json.loads(text)
-        kind = CATALOGUE[event["event"]]
+    for name, have in {(event["event"], frozenset(event)) for event in map(json.loads, _traffic_lines())}:
+        kind = CATALOGUE[name]
         types = get_type_hints(kind)
         always = {field.name for field in fields(kind) if NoneType not in get_args(types[field.name])}
         optional = {field.name for field in fields(kind) if field.default is not MISSING}
-        assert always - optional - set(event) == set(), event["event"]
+        assert always - optional - have == set(), name
+
+
+def _traffic_lines() -> Iterator[str]:
+    return Traffic(1, days=0.01, outages=2).lines(5_000)
 
 
 @pytest.mark.parametrize("seed", [1, 7])
 def test_counts_are_those_that_the_traffic_had(tmp_path: Path, seed: int) -> None:
     traffic = Traffic(seed, days=0.01, outages=2)
-    path = write(tmp_path / "events.jsonl", list(traffic.lines(30_000)))
+    path = write(tmp_path / "events.jsonl", list(traffic.lines(15_000)))
     truth, report = traffic.truth, report_on(path)
     assert report.events == truth.events
     assert {facts.host for facts in report.hosts} == {host for host, *_ in HOSTS}
@@ -74,14 +77,11 @@ def test_counts_are_those_that_the_traffic_had(tmp_path: Path, seed: int) -> Non
         assert (facts.state == "broken") == (host in truth.broken_at_end)
     assert report.retries.saved_by == dict(truth.saved_by)
     assert report.rejections == {"breaker": truth.rejected.total()}
-    errors: dict[str, int] = {}
+    question = "SELECT coalesce(error, status::VARCHAR), count(*) FROM attempts WHERE failed GROUP BY 1"
     with Session() as session:
         session.load(session.find([str(path)], BytesIO()))
-        for error, count in session.rows(
-            "SELECT coalesce(error, status::VARCHAR), count(*) FROM attempts WHERE failed GROUP BY 1"
-        ):
-            errors[error] = count
-    assert errors == dict(truth.errors)
+        with session.ask(question) as answer:
+            assert dict(answer.rows()) == truth.errors
     everyone = report.series[0]
     assert sum(everyone.answered) == truth.answered.total()
     assert sum(everyone.failed) + sum(everyone.rejected) == truth.failed.total()
@@ -105,13 +105,19 @@ def test_a_long_log_is_judged_as_a_short_one(tmp_path: Path, monkeypatch: pytest
     assert document(report_on(path, chosen=Filter(hosts=("example",)))) == short
 
 
-def test_what_is_loaded_after_a_question_counts_in_the_next(log: Log) -> None:
+def test_what_is_loaded_after_a_question_counts_when_the_filter_is_set_again(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Session() as session:
         session.load(session.find([str(log(answered(1), answered(2), name="1.jsonl"))], BytesIO()))
         session.use(Filter(since=NOON + 2))
         assert session.rows("SELECT count(*) FROM calls") == [(1,)]
         session.load(session.find([str(log(answered(1), answered(3), name="2.jsonl"))], BytesIO()))
-        assert session.rows("SELECT count(*) FROM calls") == [(2,)], "and the filter stays"
+        session.use(Filter(since=NOON + 2))
+        assert session.rows("SELECT count(*) FROM calls") == [(2,)]
+        monkeypatch.setattr("sleepwalker.inspect.session._KEPT", 3)
+        session.use(Filter(since=NOON + 3))
+        assert session.rows("SELECT count(*) FROM calls") == [(1,)], "also if it has too many lines now to be copied"
 
 
 def test_calls_names_and_processes_can_be_asked_for_and_older_lines_have_none(log: Log) -> None:
@@ -125,12 +131,16 @@ def test_calls_names_and_processes_can_be_asked_for_and_older_lines_have_none(lo
     assert [facts.calls for facts in report_on(path).hosts] == [3]
     with Session() as session:
         session.load(session.find([str(path)], BytesIO()))
-        asked = {
-            table: session.rows(f"SELECT call, pid FROM {table} ORDER BY time") for table in ("calls", "transitions")
-        }
-        assert asked == {"calls": [("a-1", 7), ("a-2", 8), (None, None)], "transitions": [("a-1", 7)]}
-        by_name = session.rows("SELECT call, attempt, pid FROM attempts WHERE name = 'billing' ORDER BY attempt")
-        assert by_name == [("a-1", 1, 7), ("a-1", 2, 7)]
+        for question, rows in (
+            ("SELECT call, pid FROM calls ORDER BY time", [("a-1", 7), ("a-2", 8), (None, None)]),
+            ("SELECT call, pid FROM transitions", [("a-1", 7)]),
+            (
+                "SELECT call, attempt, pid FROM attempts WHERE name = 'billing' ORDER BY attempt",
+                [("a-1", 1, 7), ("a-1", 2, 7)],
+            ),
+        ):
+            with session.ask(question) as answer:
+                assert list(answer.rows()) == rows
 
 
 def test_latencies_are_of_the_calls_that_were_sent(log: Log) -> None:
@@ -394,12 +404,13 @@ def test_what_was_not_read_is_told_with_file_line_and_fault(log: Log) -> None:
     assert {bad.file for bad in report.bad_lines} == {str(path)}
 
 
-def test_lines_keep_their_order_in_any_thread(tmp_path: Path) -> None:
+def test_lines_keep_their_order_in_any_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last line, which no line feed ends, may be another thread's: it was taken for an unreadable one."""
+    monkeypatch.setattr("sleepwalker.inspect.session._FOR_THREADS", 0)
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join([answered(1), "no json", "no json", "no json", answered(2)]))
     with Session() as session:
-        session.load([Source(str(number), path) for number in range(40)])
+        session.load([Source(str(number), path) for number in range(20)])
         assert {(file.malformed, file.unfinished) for file in session.files()} == {(3, 0)}
 
 
@@ -416,23 +427,29 @@ _JUNK = st.one_of(
 ).map(lambda junk: junk.replace(b"\n", b"").replace(b"\x1f\x8b", b""))  # what begins so is a gzip file
 
 
+@pytest.fixture
+def reading() -> Iterator[Session]:
+    """One session for all examples: to open and close one takes longer than to read a few lines."""
+    with Session() as session:
+        yield session
+
+
 @settings(max_examples=some(10, 30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(st.one_of(st.just(_GOOD), _JUNK), max_size=30), ended=st.booleans())
 @example(lines=[b"\x00"], ended=False)
 @example(lines=[b"\xef\xbb\xbf" + _GOOD, b"\xef\xbb\xbf" + _GOOD], ended=False)
 def test_whatever_stands_between_events_they_are_all_counted_and_every_line_once(
-    tmp_path: Path, lines: list[bytes], ended: bool
+    tmp_path: Path, reading: Session, lines: list[bytes], ended: bool
 ) -> None:
-    path = tmp_path / "events.jsonl"
+    path = tmp_path / f"{len(reading.files())}.jsonl"
     path.write_bytes(b"\n".join(lines) + (b"\n" if ended else b""))
     lines[:1] = [one.removeprefix(b"\xef\xbb\xbf") for one in lines[:1]]
     expected = sum(_is_event(one) for one in lines)
     filled = [number for number, one in enumerate(lines, 1) if one.strip()]
-    with Session() as session:
-        session.load(session.find([str(path)], BytesIO()))
-        [facts] = session.files()
-        shown = [bad.line for bad in session.bad_lines()]
-    assert facts.events == expected
+    reading.load(reading.find([str(path)], BytesIO()))
+    facts = reading.files()[-1]
+    shown = [bad.line for bad in reading.bad_lines() if bad.file == str(path)]
+    assert (facts.name, facts.events) == (str(path), expected)
     assert facts.events + facts.other + facts.malformed + facts.unfinished == len(filled)
     bad = [number for number in filled if not _is_object(lines[number - 1])]
     if facts.unfinished:
@@ -471,7 +488,8 @@ def test_the_time_is_understood_however_it_is_written(log: Log) -> None:
     path = log(*(json.dumps({**event, **written, "path": str(written)}) for written in ways))
     with Session() as session:
         session.load(session.find([str(path)], BytesIO()))
-        times = dict(session.rows("SELECT path, epoch_us(time) / 1e6 FROM events"))
+        session.use(Filter())
+        times: dict[str, float] = dict(session.rows("SELECT path, epoch_us(time) / 1e6 FROM events"))
     assert times == {str(written): NOON for written in ways}
 
 

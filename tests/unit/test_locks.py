@@ -11,21 +11,17 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from scripts.declared import EXTRAS as EXTRAS_OF_THE_FLOORS
+
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-DECLARED = [
-    *PYPROJECT["project"]["dependencies"],
-    *(line for extra in PYPROJECT["project"]["optional-dependencies"].values() for line in extra),
-]
+#: `all` names the others.
+EXTRAS = {name: lines for name, lines in PYPROJECT["project"]["optional-dependencies"].items() if name != "all"}
+DECLARED = [*PYPROJECT["project"]["dependencies"], *(line for lines in EXTRAS.values() for line in lines)]
 #: What users install: of these the lowest release is promised.
 PROMISED = [
     *PYPROJECT["project"]["dependencies"],
-    *(
-        line
-        for extra, lines in PYPROJECT["project"]["optional-dependencies"].items()
-        for line in lines
-        if extra != "dev"
-    ),
+    *(line for extra, lines in EXTRAS.items() for line in lines if extra != "dev"),
 ]
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)")
 
@@ -57,6 +53,12 @@ def test_a_lock_names_what_is_declared(name: str, declared: list[str]) -> None:
         or not all(Requirement(line).specifier.contains(version, prereleases=True) for version in found)
     ]
     assert astray == [], f"requirements/{name} is not in step with pyproject.toml: run make lock"
+
+
+def test_the_extra_all_is_all_that_users_install() -> None:
+    [line] = PYPROJECT["project"]["optional-dependencies"]["all"]
+    assert Requirement(line).name == PYPROJECT["project"]["name"]
+    assert Requirement(line).extras == {*EXTRAS} - {"dev"} == {*EXTRAS_OF_THE_FLOORS}
 
 
 @pytest.mark.parametrize("line", PROMISED)

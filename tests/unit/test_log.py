@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,10 +61,14 @@ def into(entries: Entries) -> Processor:
     return capture
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
-    """`code` in an interpreter of its own, where nothing is configured; FINISHED and FAILED exist."""
-    head = """
+#: Imports what the tests use, and forks for each program that it reads: importing takes half a second. The child runs
+#: it and ends, as any program does; the parent prints the exit code.
+_IMPORTED = """
+import json
+import json
 import logging
+import os
+import sys
 import structlog
 import sleepwalker.logging
 from sleepwalker.events import RequestFailed, RequestFinished
@@ -70,19 +76,56 @@ from sleepwalker.telemetry import emit, listening
 FINISHED = RequestFinished(host="https://h", method="GET", path="/a", status=200, attempts=1, duration=0.25, waited=0.0)
 FAILED = RequestFailed(host="https://h", method="GET", path="/a", status=503, error=None, detail=None, attempts=3,
                        duration=1.5, waited=0.5)
+for line in sys.stdin:
+    code, out, err = json.loads(line)
+    if not (child := os.fork()):
+        for number, path in ((0, os.devnull), (1, out), (2, err)):
+            os.dup2(os.open(path, os.O_RDWR), number)
+        exec(compile(code, "<string>", "exec"), globals())
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-    return subprocess.run([sys.executable, "-c", head + code], capture_output=True, text=True, timeout=60)
+
+Run = Callable[[str], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def imported() -> Iterator[subprocess.Popen[str]]:
+    """An interpreter that has imported everything and configured nothing."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _IMPORTED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as it:
+        yield it
+        it.communicate(timeout=60)
+
+
+@pytest.fixture
+def run(imported: subprocess.Popen[str], tmp_path: Path) -> Run:
+    """`code` in an interpreter of its own, where nothing is configured; FINISHED and FAILED exist."""
+
+    def run(code: str) -> subprocess.CompletedProcess[str]:
+        assert imported.stdin is not None
+        assert imported.stdout is not None
+        out, err = tmp_path / "out", tmp_path / "err"
+        for file in (out, err):
+            file.write_text("")
+        imported.stdin.write(json.dumps([code, str(out), str(err)]) + "\n")
+        imported.stdin.flush()
+        returncode = int(imported.stdout.readline())
+        return subprocess.CompletedProcess(code, returncode, out.read_text(), err.read_text())
+
+    return run
 
 
 # --- nothing configured
 
 
-def test_an_application_without_logging_sees_nothing_on_stdout_and_stderr() -> None:
+def test_an_application_without_logging_sees_nothing_on_stdout_and_stderr(run: Run) -> None:
     done = run("emit(FINISHED); emit(FAILED); emit(FINISHED, 'debug')")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_importing_configures_nothing() -> None:
+def test_importing_configures_nothing(run: Run) -> None:
     done = run("""
 assert not structlog.is_configured()
 assert not logging.getLogger().handlers
@@ -91,7 +134,7 @@ assert not [name for name in logging.Logger.manager.loggerDict if name.startswit
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_emitting_configures_nothing() -> None:
+def test_emitting_configures_nothing(run: Run) -> None:
     done = run("""
 emit(FAILED)
 emit(FAILED)
@@ -104,7 +147,7 @@ assert not logging.getLogger().handlers
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_failing_processor_is_not_reported_on_the_stderr_of_an_application_without_handlers() -> None:
+def test_a_failing_processor_is_not_reported_on_the_stderr_of_an_application_without_handlers(run: Run) -> None:
     done = run("structlog.configure(processors=[lambda *_: 1 / 0]); emit(FAILED)")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -112,13 +155,13 @@ def test_a_failing_processor_is_not_reported_on_the_stderr_of_an_application_wit
 # --- the standard library
 
 
-def test_basic_config_after_the_first_event_shows_the_later_ones_on_one_line() -> None:
+def test_basic_config_after_the_first_event_shows_the_later_ones_on_one_line(run: Run) -> None:
     done = run("emit(FAILED); logging.basicConfig(level='INFO'); emit(FINISHED)")
     line = "request.finished host=https://h method=GET path=/a status=200 attempts=1 duration=0.25 waited=0.0"
     assert re.fullmatch(rf"INFO:sleepwalker:{re.escape(line)} pid=\d+\n", done.stderr)
 
 
-def test_dict_config_before_the_first_event_does_not_disable_the_logger() -> None:
+def test_dict_config_before_the_first_event_does_not_disable_the_logger(run: Run) -> None:
     """Its default disables every logger that exists by then, so ours must not be made at import."""
     done = run("""
 import logging.config

@@ -191,12 +191,27 @@ def test_optional_fields_are_marked_as_such() -> None:
     assert set(re.findall(r"`(\w+)` \| \w+, may be absent", section)) == optional - {"asked_for"} | {"name"}
 
 
-@pytest.mark.parametrize(
-    "code", re.findall(r"^```python\n(.*?)^```", (DOCS / "how-to/logging.md").read_text(), re.MULTILINE | re.DOTALL)
-)
-def test_the_examples_of_the_how_to_run(code: str, tmp_path: Path) -> None:
+#: Each in a process of its own. They are forked from one that has imported what takes long.
+_EXAMPLES = """
+import json, os, sys
+import sleepwalker.logging, structlog
+assert not structlog.is_configured()
+for code in json.load(sys.stdin):
+    if not (child := os.fork()):
+        exec(compile(code, "example", "exec"), {"__name__": "__main__"})
+        break
+    assert os.waitpid(child, 0)[1] == 0, code
+"""
+
+
+@pytest.mark.once
+def test_the_examples_of_the_how_to_run(tmp_path: Path) -> None:
+    page = (DOCS / "how-to/logging.md").read_text()
+    codes = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(codes) >= 5
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", "-c", _EXAMPLES],
+        input=json.dumps(codes),
         cwd=tmp_path,
         env={"PYTHONPATH": str(DOCS.parent)},
         capture_output=True,

@@ -475,7 +475,7 @@ names = st.text(min_size=1) | st.sampled_from(["timestamp", "level", "event", "n
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-@settings(max_examples=some(5, 20), deadline=None)  # a busy machine is no fault
+@settings(max_examples=some(5, 12), deadline=None)  # a busy machine is no fault
 @given(data=st.data())
 def test_a_line_is_what_the_standard_library_makes_of_the_record(name: str, data: st.DataObject) -> None:
     events = data.draw(st.lists(any_of(CATALOGUE[name]), min_size=1, max_size=3))

@@ -529,5 +529,5 @@ class LookupMachine(RuleBasedStateMachine):
         assert self.lookup.flights.at_work() == []
 
 
-LookupMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+LookupMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)
 TestLookup = LookupMachine.TestCase

@@ -638,5 +638,5 @@ class ClosableThing(Thing):
         self.closed = True
 
 
-ManagerMachine.TestCase.settings = settings(max_examples=some(30, 150), stateful_step_count=40, deadline=None)
+ManagerMachine.TestCase.settings = settings(max_examples=some(25, 80), stateful_step_count=40, deadline=None)
 TestManager = ManagerMachine.TestCase

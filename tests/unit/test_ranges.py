@@ -302,4 +302,4 @@ class Downloads(RuleBasedStateMachine):
 
 
 TestDownloads = Downloads.TestCase
-TestDownloads.settings = settings(max_examples=some(60, 400), stateful_step_count=30)
+TestDownloads.settings = settings(max_examples=some(40, 200), stateful_step_count=30)

@@ -231,6 +231,7 @@ def test_without_a_policy_calls_follow_that_of_their_host(server: responses.Requ
         ((None, 3), 2, 3),
         (Timeout(connect=1, read=3), 1, 3),
         (Timeout(), 2, 6),
+        (Timeout(total=1), 1, pytest.approx(1, abs=0.5)),  # less what has passed of it
         (100, 2, 6),
     ],
 )
@@ -248,7 +249,7 @@ def test_the_shorter_of_both_timeouts_holds(
     assert seen["timeout"] == (connect, read)
 
 
-@pytest.mark.parametrize("given", [0, -1, (1, 0), (1, 2, 3)])
+@pytest.mark.parametrize("given", [0, -1, (1, 0), (1, 2, 3), "5", True, float("nan"), object()])
 def test_a_timeout_that_cannot_be_is_a_value_error(given: Any) -> None:
     with pytest.raises(ValueError, match="timeout must be"):
         session().get(URL, timeout=given)

@@ -32,6 +32,10 @@ def run_chromium(chromium: Path, driver: Path, profile: Path) -> Iterator[Chrome
         "--disable-component-update",
         "--disable-dev-shm-usage",  # containers have little of it
         "--disable-gpu",
+        "--disable-gpu-rasterization",  # Debian's start script enables it: the CPU would play a graphics card
+        # One process for all pages, and none in reserve: they come from this machine.
+        "--disable-features=SpareRendererForSitePerProcess,IsolateOrigins,site-per-process",
+        "--disable-site-isolation-trials",
         "--hide-scrollbars",
         "--force-color-profile=srgb",
         *(["--no-sandbox"] if os.geteuid() == 0 else []),  # it refuses to run as root with one
@@ -48,29 +52,54 @@ def run_chromium(chromium: Path, driver: Path, profile: Path) -> Iterator[Chrome
 
 
 class Browser:
-    """One tab. What is set on it (size, colours, no JavaScript) holds for the tab, and ends with it."""
+    """One tab. What is set on it (size, colours, no JavaScript) holds until `leave`."""
 
     def __init__(self, driver: Chrome) -> None:
         self.driver = driver
+        self._scripts: list[str] = []
+
+    def leave(self) -> None:
+        """Leave the page, and undo all that was set. Where the tab no longer does that, a new one takes its place."""
+        try:
+            for script in self._scripts:
+                self._tell("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+            self._tell("Emulation.setScriptExecutionDisabled", value=False)
+            self._tell("Emulation.setTouchEmulationEnabled", enabled=False)
+            self._tell("Emulation.setEmulatedMedia", media="", features=[])
+            self._tell("Emulation.clearDeviceMetricsOverride")
+            self._tell("Browser.resetPermissions")
+            self.driver.get("about:blank")
+        except WebDriverException:
+            broken = self.driver.current_window_handle
+            self.driver.switch_to.new_window("tab")
+            new = self.driver.current_window_handle
+            self.driver.switch_to.window(broken)
+            self.driver.close()
+            self.driver.switch_to.window(new)
+
+    def _tell(self, command: str, **arguments: Any) -> Any:
+        """One command of the DevTools protocol."""
+        return self.driver.execute_cdp_cmd(command, arguments)
 
     def resize(self, width: int, height: int = 900, scale: float = 1) -> None:
         """So many CSS pixels, each `scale` pixels of the screen wide; below 600 it is a phone."""
-        size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        phone = width < 600
+        self._tell(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=phone
+        )
 
     def prefer(self, scheme: str) -> None:
         """`dark` or `light`."""
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        self._tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def without_javascript(self) -> None:
         """Pages run no script from now on; `run` works all the same."""
-        self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+        self._tell("Emulation.setScriptExecutionDisabled", value=True)
 
     def hurry(self, times: float) -> None:
         """Pages opened from now on find that their timers run so many times faster."""
         source = f"const real = setTimeout; window.setTimeout = (act, ms) => real(act, ms / {times});"
-        self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
+        self._scripts.append(self._tell("Page.addScriptToEvaluateOnNewDocument", source=source)["identifier"])
 
     def open(self, url: str) -> None:
         """Go there, and wait until it is loaded."""
@@ -117,9 +146,8 @@ class Browser:
 
     def _picture(self, *, whole: bool) -> str | None:
         """The page as PNG in base64. None where Chromium, on a busy machine, has loaded it and not shown it yet."""
-        asked = {"format": "png", "captureBeyondViewport": whole}
         try:
-            return str(self.driver.execute_cdp_cmd("Page.captureScreenshot", asked)["data"])
+            return str(self._tell("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"])
         except WebDriverException as error:
             if any(reason in str(error) for reason in ("with 0 width", "Not attached to an active page")):
                 return None

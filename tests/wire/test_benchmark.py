@@ -26,7 +26,7 @@ from benchmarks.speed import cases, command, peers, processes, report, threads
 pytestmark = pytest.mark.selftest
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 3
+ROUNDS, CALLS = 2, 3
 PLAIN = set(peers.WORDS)
 OVER_TLS = {peers.BARE, peers.CONTROL, peers.POOL, peers.HTTPX, peers.LOGGED, peers.SILENT}
 TLS = "100 B" + cases.TLS
@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, program: Any) -> Path:
     folder = tmp_path_factory.mktemp("benchmark")
     output = folder / "results"
     sections = [word for name in SECTIONS for word in ("--only", name)]
-    run = _run(folder, "--rounds", str(ROUNDS), "--calls", "5", "--output", str(output), *sections)
+    run = _run(folder, "--rounds", str(ROUNDS), "--calls", str(CALLS), "--output", str(output), *sections)
     assert run.returncode == 0, run.stderr
     assert run.stdout == (output / "speed.md").read_text() + "\n"
     assert {line.removeprefix("wrote ") for line in run.stderr.splitlines()} == {str(path) for path in output.iterdir()}
@@ -118,7 +118,7 @@ def test_no_row_is_billed_for_a_new_connection(result: dict[str, Any]) -> None:
 
 
 def test_the_result_says_how_when_where_and_with_what_it_was_made(result: dict[str, Any], folder: Path) -> None:
-    assert result["command"].startswith("python -m benchmarks --rounds 3 --calls 5 --output ")
+    assert result["command"].startswith(f"python -m benchmarks --rounds {ROUNDS} --calls {CALLS} --output ")
     assert result["machine"]["cores"] >= 1
     assert result["machine"]["python"].startswith("CPython 3.")
     assert set(command.PACKAGES) <= set(result["versions"])
@@ -185,10 +185,10 @@ def test_importing_is_timed_in_a_process_of_its_own_and_pythons_start_is_left_ou
 def test_memory_is_that_of_connections_which_were_used() -> None:
     with server.run_nginx({"100.json": server.document(100)}, tls=True) as running:
         accepted = running.connections()
-        found = processes.memory(running.tls_url, running.ca, 3)
+        found = processes.memory(running.tls_url, running.ca, 3, times=1)
         assert set(found) == {"requests", "urllib3.PoolManager", "httpx", "sleepwalker"}
-        # Four clients, three processes each, eight connections in each; and the one that asks.
-        assert running.connections() - accepted == 4 * 3 * 8 + 1
+        # Four clients, a process each, eight connections in each; and the one that asks.
+        assert running.connections() - accepted == 4 * 8 + 1
 
 
 def test_a_run_leaves_nothing_behind(folder: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_look_at_some_rows_leaves_the_committed_results_alone(tmp_path: Path) 
 
 @pytest.mark.needs("nginx", "openssl")
 def test_a_profile_counts_the_calls_of_each_row_and_shows_where_the_time_goes(tmp_path: Path) -> None:
-    run = _run(tmp_path, "--profile", "--calls", "5", "--only", "100 B")
+    run = _run(tmp_path, "--profile", "--calls", "2", "--only", "100 B")
     assert run.returncode == 0, run.stderr
     assert run.stdout.count(" function calls: ") == len(PLAIN)
     assert "due to restriction <40>" in run.stdout

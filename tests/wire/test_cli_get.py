@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -117,15 +118,17 @@ def test_a_body_makes_it_a_post_and_may_come_from_a_file(server: FaultServer, tm
     assert (request.method, request.body) == ("POST", b"\x00\xff\r\n")
 
 
-@pytest.mark.parametrize("arguments", [["get", "URL"], ["get", "--json", "URL"], ["policy", "show", "standard"]])
-def test_a_full_disk_is_one_line_of_text(server: FaultServer, arguments: list[str]) -> None:
-    argv = [argument.replace("URL", server.url) for argument in arguments]
+def test_a_full_disk_is_one_line_of_text(server: FaultServer, monkeypatch: pytest.MonkeyPatch, capture: Output) -> None:
+    says = b"sleepwalker: cannot write the output: No space left on device\n"
     with Path("/dev/full").open("wb") as full:
-        run = subprocess.run(
-            [sys.executable, "-m", "sleepwalker", *argv], stdout=full, stderr=subprocess.PIPE, text=True
-        )
-    assert run.returncode == 1
-    assert run.stderr == "sleepwalker: cannot write the output: No space left on device\n"
+        run = subprocess.run([*_COMMAND, "get", server.url], stdout=full, stderr=subprocess.PIPE)
+    assert (run.returncode, run.stderr) == (1, says)
+    # That nothing is left to be written when the interpreter ends is seen above.
+    for argv in (["get", "--json", server.url], ["policy", "show", "standard"]):
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            assert main(argv) == 1
+        assert capture.readouterr().err == says
 
 
 def test_the_fragment_of_a_url_stays_here(server: FaultServer) -> None:
@@ -278,18 +281,21 @@ def test_without_auth_a_netrc_entry_is_used(
     assert _credentials(server) == "anna:from-netrc"
 
 
-def test_a_netrc_file_that_others_may_read_is_warned_of_in_a_line(server: FaultServer, tmp_path: Path) -> None:
+def test_a_netrc_file_that_others_may_read_is_warned_of_in_a_line(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capture: Output
+) -> None:
     file = Path(_netrc(tmp_path, f"machine 127.0.0.1 login anna password {_CANARY}\n"))
     file.chmod(0o644)
-    command = [sys.executable, "-m", "sleepwalker", "get", server.url]
-    done = subprocess.run(
-        command, env=os.environ | {"NETRC": str(file)}, capture_output=True, text=True, timeout=60, check=True
-    )
-    first, *_ = done.stderr.splitlines()
+    monkeypatch.setenv("NETRC", str(file))
+    with warnings.catch_warnings():  # as in a program, which has no filters of pytest's
+        warnings.simplefilter("default")
+        assert main(["get", server.url]) == 0
+    err = capture.readouterr().err.decode()
+    first, *_ = err.splitlines()
     assert first == (
         f"sleepwalker: netrc file {str(file)!r} has the mode 0644, so others may read or change it: chmod 0600"
     )
-    assert _CANARY not in done.stderr
+    assert _CANARY not in err
 
 
 def test_without_a_netrc_entry_none_are_sent(
@@ -380,10 +386,6 @@ def test_calls_that_the_open_circuit_refused_are_told_apart(tmp_path: Path, capt
 # -- as a process --------------------------------------------------------------------------------
 
 
-def _run(*argv: str, **kwargs: object) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*_COMMAND, *argv], capture_output=True, timeout=120, **kwargs)  # type: ignore[call-overload,no-any-return]
-
-
 def test_ctrl_c_ends_one_call_and_many_with_130_and_no_traceback(server: FaultServer) -> None:
     server.default = stall()
     for more in ([], ["-n", "4", "-c", "2"]):
@@ -412,73 +414,77 @@ def test_a_reader_who_leaves_early_is_no_error(server: FaultServer, unbuffered: 
         assert running.wait(60) == 0
 
 
+@pytest.mark.once
 def test_without_rich_one_sentence_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "rich.py").write_text("raise ImportError('not here')\n", encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    for argv in (["get", "http://127.0.0.1:9/"], ["demo"]):
-        run = _run(*argv, env=env)
-        assert run.returncode == 2
-        assert run.stderr == b"sleepwalker: this command needs the package rich: pip install 'sleepwalker[cli]'\n"
-    assert _run("policy", "list", env=env).returncode == 0
+    code = """
+from sleepwalker.cli import main
+assert [main(["get", "http://127.0.0.1:9/"]), main(["demo"]), main(["policy", "list"])] == [2, 2, 0]
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
+    assert run.returncode == 0
+    assert run.stderr == "sleepwalker: this command needs the package rich: pip install 'sleepwalker[cli]'\n" * 2
 
 
 # -- on a terminal -------------------------------------------------------------------------------
 
 
+OnTerminal = Callable[..., bytes]
+
+
 @pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    """Both ends of a pseudo-terminal: (ours, the command's)."""
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[OnTerminal]:
+    """What a command shows on stdout, if that is a terminal."""
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
-    yield ours, theirs
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    def show(*argv: str) -> bytes:
+        shown = bytearray()
+        reader = threading.Thread(target=_read, args=(ours, shown))
+        reader.start()
+        with os.fdopen(theirs, "w", encoding="utf-8") as stdout, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", stdout)
+            assert main(list(argv)) == 0
+        reader.join(30)
+        return bytes(shown)
+
+    yield show
     os.close(ours)
 
 
-def _on_terminal(terminal: tuple[int, int], *argv: str, **env: str) -> bytes:
-    """What a command shows there on stdout."""
-    ours, theirs = terminal
-    shown = bytearray()
-
-    def read() -> None:
-        while True:
-            try:
-                data = os.read(ours, 65536)
-            except OSError:  # Linux says EIO once the other end is closed
-                return
-            if not data:
-                return
-            shown.extend(data)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    base = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
-    with subprocess.Popen(
-        [*_COMMAND, *argv], stdout=theirs, stderr=subprocess.DEVNULL, env={**base, "TERM": "xterm", **env}
-    ) as running:
-        os.close(theirs)
-        running.wait(120)
-    reader.join(30)
-    return bytes(shown)
+def _read(ours: int, shown: bytearray) -> None:
+    while True:
+        try:
+            data = os.read(ours, 65536)
+        except OSError:  # Linux says EIO once the other end is closed
+            return
+        if not data:
+            return
+        shown.extend(data)
 
 
-def test_a_body_cannot_steer_the_terminal(server: FaultServer, terminal: tuple[int, int]) -> None:
+def test_a_body_cannot_steer_the_terminal(server: FaultServer, on_terminal: OnTerminal) -> None:
     server.script(reply(200, b"a\x1b[2Jb\x07\r\nc", {"Content-Type": "text/plain; charset=utf-8"}))
-    shown = _on_terminal(terminal, "get", server.url)
+    shown = on_terminal("get", server.url)
     assert b"\x1b" not in shown
     assert b"\x07" not in shown
     assert shown.decode().splitlines() == ["a\ufffd[2Jb\ufffd", "c"]
 
 
-def test_binary_data_is_not_thrown_at_a_terminal(server: FaultServer, terminal: tuple[int, int]) -> None:
+def test_binary_data_is_not_thrown_at_a_terminal(server: FaultServer, on_terminal: OnTerminal) -> None:
     server.script(reply(200, b"\x7fELF\x00\x01"))
-    assert _on_terminal(terminal, "get", server.url) == b""
+    assert on_terminal("get", server.url) == b""
 
 
-def test_colour_is_for_terminals_and_can_be_refused(server: FaultServer, terminal: tuple[int, int]) -> None:
-    assert b"\x1b[32m" in _on_terminal(terminal, "get", "-n", "2", server.url)
+def test_colour_is_for_terminals_and_can_be_refused(server: FaultServer, on_terminal: OnTerminal) -> None:
+    assert b"\x1b[32m" in on_terminal("get", "-n", "2", server.url)
 
 
-def test_no_color_is_honoured(server: FaultServer, terminal: tuple[int, int]) -> None:
-    shown = _on_terminal(terminal, "get", "-n", "2", server.url, NO_COLOR="1")
+def test_no_color_is_honoured(server: FaultServer, on_terminal: OnTerminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = on_terminal("get", "-n", "2", server.url)
     assert b"answered" in shown
     assert b"\x1b[32m" not in shown

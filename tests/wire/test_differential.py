@@ -30,9 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:http.cookiejar bug!:UserWarning"
 
 #: Other exchanges than those that CI looks at: DIFFERENTIAL_SEED=anything.
 SEED = os.environ.get("DIFFERENTIAL_SEED", "0")
-#: Exchanges in a part; a part takes about three seconds. CI compares half of the parts; the others are there for
+#: Exchanges in a part; a part takes about two seconds. CI compares half of the parts; the others are there for
 #: rare differences, each of which is looked for by itself.
-SIZE = 500
+SIZE = 300
 PARTS = 10
 #: Of the exchanges that fail.
 MOST_TOLD = int(os.environ.get("DIFFERENTIAL_MOST", "5"))

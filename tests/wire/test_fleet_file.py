@@ -581,7 +581,7 @@ def test_a_fork_waits_for_a_call_that_is_under_way(path: Path, open_store: Calla
     store = open_store()
     stopped = threading.Event()
     faults: list[BaseException] = []
-    syncs, forks = 0, some(5, 20)
+    syncs, forks = 0, some(4, 8)
 
     def talk() -> None:
         nonlocal syncs

@@ -86,7 +86,7 @@ class FilePlace:
     folder: Path
     unit: float = 1.0
     moves: bool = True
-    examples: int = some(40, 200)
+    examples: int = some(25, 80)
     clock: SteppedClock = field(default_factory=SteppedClock)
     stores: list[Store] = field(default_factory=list)
 
@@ -125,7 +125,7 @@ class RedisPlace:
     server: RedisServer
     unit: float = 1.0
     moves: bool = True
-    examples: int = some(15, 60)
+    examples: int = some(10, 30)
     stores: list[Store] = field(default_factory=list)
 
     def __post_init__(self) -> None:

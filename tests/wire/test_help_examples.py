@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import gzip
 import io
@@ -24,6 +25,7 @@ import pytest
 from servers import FaultServer, reply
 
 from sleepwalker.cli import main
+from sleepwalker.cli.demo.plan import QUICK
 from sleepwalker.fleet.store import Said
 from sleepwalker.fleet.stores import open_store
 from tests.terminal import Screen
@@ -47,8 +49,10 @@ def _examples(command: list[str]) -> list[str]:
 
 
 EXAMPLES = sorted({example for command in COMMANDS for example in _examples(command)})
-#: What bash makes something of.
+#: What bash makes something of. (Not a `>` at the end: that is done here.)
 _SHELL = frozenset("|&;<>()$`*?[]{}~#\n\\!")
+#: Seconds of a demo's course.
+_SHORT = {"traffic": 1.6, "down_at": 0.4, "down_for": 0.6, "move_at": 0.8, "drip": 1.2}
 _ASKS_FOR_A_PASSWORD = "sleepwalker get --auth anna "
 
 
@@ -62,8 +66,8 @@ def url() -> Iterator[str]:
 def logs(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Events of two days, the latest of this minute."""
     folder = tmp_path_factory.mktemp("logs")
-    command = [sys.executable, "-m", "sleepwalker", "get", "-n", "4", "--log", str(folder / "few.jsonl"), url]
-    subprocess.run(command, check=True, capture_output=True)
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["get", "-n", "4", "--log", str(folder / "few.jsonl"), url]) == 0
     [line, *_] = [json.loads(text) for text in (folder / "few.jsonl").read_text().splitlines()]
     now = datetime.datetime.now(datetime.UTC)
     with (folder / "events.jsonl").open("w") as file:
@@ -101,7 +105,7 @@ def _store(url: str) -> str:
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TMPDIR") if name in os.environ}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/bin", "/bin"])
-    return {**kept, "PATH": path, "HOME": "/nonexistent", "TERM": "dumb"}
+    return {**kept, "PATH": path, "HOME": "/nonexistent", "TERM": "dumb", "COLUMNS": "200"}
 
 
 def test_there_are_examples() -> None:
@@ -119,7 +123,10 @@ def test_the_example_runs(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """What a shell makes something of is run by bash, in an environment without secrets; the rest, in this process."""
+    """What a shell makes something of is run by bash, in an environment without secrets; the rest, in this process.
+
+    A program takes half a second to start.
+    """
     if " jq " in example:
         program("jq")
     command = example.replace("https://example.net", url).replace("http://localhost:8080", url)
@@ -128,6 +135,8 @@ def test_the_example_runs(
         command += " --port 0"
     elif command.startswith("sleepwalker demo"):
         command = command.replace("demo", "demo --quick", 1).replace("--quick --quick", "--quick")
+        # What the hosts go through is test_cli_demo.py's.
+        monkeypatch.setattr("sleepwalker.cli.demo.command.QUICK", dataclasses.replace(QUICK, **_SHORT))
     environment = _environment()
     if command.startswith("sleepwalker fleet"):
         environment["SLEEPWALKER_FLEET"] = _store(f"file://{folder}/billing.fleet")
@@ -135,11 +144,18 @@ def test_the_example_runs(
         if "redis://localhost" in command:
             command = command.replace("redis://localhost", _store(request.getfixturevalue("redis_server").url))
     follows = serves or "--follow" in command or "--watch" in command
-    if not follows and _SHELL.isdisjoint(re.sub("'[^']*'", "", command)):
+    ours, _, target = command.partition(" > ")
+    ours, _, filter_ = ours.partition(" | ")
+    if not follows and _SHELL.isdisjoint(re.sub("'[^']*'", "", ours)):
         monkeypatch.chdir(folder)
         with mock.patch.dict(os.environ, environment, clear=True):
-            code = main(shlex.split(command)[1:])
-        _has_run(command, folder, code, *capfd.readouterr())
+            code = main(shlex.split(ours)[1:])
+        out, err = capfd.readouterr()
+        if filter_:
+            out = subprocess.run(shlex.split(filter_), input=out, stdout=subprocess.PIPE, text=True, check=True).stdout
+        if target:
+            Path(target).write_text(out, encoding="utf-8")
+        _has_run(command, folder, code, out, err)
         return
     process = subprocess.Popen(
         [program("bash"), "-o", "pipefail", "-c", f"exec {command}" if follows else command], cwd=folder,
@@ -159,6 +175,8 @@ def test_the_example_runs(
 def _has_run(command: str, folder: Path, code: int, out: str, err: str) -> None:
     assert code == 0, out + err
     assert "Traceback" not in err
+    if command.startswith("sleepwalker demo --quick") and "--json" not in command:
+        assert 60 < max(map(len, out.splitlines()[:-4])) <= 80, "although the environment says that there are 200"
     words = command.split()
     written = [words[at + 1] for at, word in enumerate(words) if word in (">", "-o", "--html")]
     assert out or written or command.startswith("eval ")

@@ -212,18 +212,21 @@ def test_a_growing_log_is_followed_across_a_rotation_until_ctrl_c(following: Fol
     assert following.process.stderr.read() == ""
 
 
+@pytest.fixture(scope="module")
+def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It takes a second to read."""
+    return write(tmp_path_factory.mktemp("long") / "events.jsonl", [answered(0)] * 400_000)
+
+
 @pytest.mark.parametrize(
     ("number", "code", "says"),
     [(signal.SIGINT, 130, "sleepwalker: interrupted\n"), (signal.SIGTERM, 143, ""), (signal.SIGHUP, 129, "")],
 )
 def test_nothing_is_left_of_an_inspection_that_was_ended(
-    tmp_path: Path, number: signal.Signals, code: int, says: str
+    tmp_path: Path, long_log: Path, number: signal.Signals, code: int, says: str
 ) -> None:
-    log = tmp_path / "events.jsonl"
-    write(log, [answered(0)] * 400_000)
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    command = [sys.executable, "-m", "sleepwalker", "inspect", str(log)]
+    folder = tmp_path
+    command = [sys.executable, "-m", "sleepwalker", "inspect", str(long_log)]
     process = subprocess.Popen(
         command, env={**os.environ, "TMPDIR": str(folder)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

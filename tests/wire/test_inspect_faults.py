@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.long, pytest.mark.once]
 ROOT = Path(__file__).parents[2]
 WORKERS = 8
 #: Seconds that a slow response takes, and that a worker's next call to a host may be away.
-SLOW, PACE = 0.8, 0.5
+SLOW, SELDOM = 0.8, 1.0
 #: Seconds by which a busy machine may be late.
 LATE = 0.5
 
@@ -114,7 +114,7 @@ def workers(folder: Path) -> Iterator[None]:
                 time.sleep(0.1)
             yield
             (folder / "stop").touch()
-            time.sleep(SLOW + PACE + LATE)
+            time.sleep(SLOW + SELDOM + LATE)
         finally:
             process.terminate()
 

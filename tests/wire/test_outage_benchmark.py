@@ -65,7 +65,9 @@ def _all_measured(*jobs: tuple[Scenario, str], lanes: int = 3) -> dict[str, dict
     for scenario, _ in jobs:
         clients = tuple(client for other, client in jobs if other.name == scenario.name)
         scenarios[scenario.name] = replace(scenario, clients=clients).to_dict()
-    done = command.run_jobs(jobs, lanes)
+    wanted = json.dumps([lanes, [(scenario.to_dict(), client) for scenario, client in jobs]])
+    forking = [sys.executable, "tests/wire/forking.py", "outages", wanted]
+    done = json.loads(subprocess.run(forking, cwd=command.ROOT, stdout=subprocess.PIPE, check=True, timeout=240).stdout)
     return figures.repeated(json.loads(json.dumps({"scenarios": list(scenarios.values()), "runs": done})))
 
 

@@ -21,7 +21,7 @@ from tests.ranges import some, whole
 
 #: Under CI=true always the same one: whether a change may land must not hang on the luck of a draw.
 SEED = 1 if os.environ.get("CI", "").lower() not in ("", "0", "false") else random.randrange(10**6)
-CALLS = int(os.environ.get("SLEEPWALKER_STORM", some(150, 300)))
+CALLS = int(os.environ.get("SLEEPWALKER_STORM", some(100, 150)))
 
 #: Where the most is under way when a signal comes. Each of the others is a process of two seconds, too.
 HERE = ("retried", "hedged", "waiting for the circuit", "find")

@@ -5,7 +5,6 @@ As in `test_struck.py`: the same download again and again, struck each time at a
 
 from __future__ import annotations
 
-import gc
 import os
 import warnings
 from pathlib import Path
@@ -52,7 +51,6 @@ def test_a_download_that_is_struck_anywhere_leaves_nothing_open_and_the_next_one
                 warnings.simplefilter("ignore", ResourceWarning)  # what is torn away is closed by its end
                 where = strike(act, files=FILES, known=known)
                 forget()
-                gc.collect()
             if where is None:
                 break
             struck += 1

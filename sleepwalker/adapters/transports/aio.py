@@ -43,11 +43,11 @@ class AwaitedTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
         final = await (work(observe) if tracer is None else tracer.awaited(self._traced(call, work)))
         try:
             if not final.attempts:
-                await asyncio.sleep(0)  # refused at once: who goes on calling must not keep the loop from all others
+                await asyncio.sleep(0)  # refused at once: a caller that goes on calling must not block the loop
             handed: ResponseT = self._hand_over(final, call)
             return handed
         finally:
-            del final  # or an error would hold itself, by this frame, until the garbage collector comes
+            del final  # or an error would refer to itself through this frame, until the garbage collector runs
 
     async def aclose(self) -> None:
         """Close the wrapped transport, and end waiting calls (queued or before a retry)."""
@@ -56,7 +56,7 @@ class AwaitedTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
         await self._inner.aclose()
 
     def _check_loop(self) -> None:
-        """RuntimeError where no loop of asyncio runs: its timers keep the deadlines."""
+        """RuntimeError if no asyncio loop runs: its timers keep the deadlines."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -122,7 +122,7 @@ class AwaitedTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
         return self._rebuilt(response, library.module.ByteStream(b"".join(pieces))), True
 
     def _release(self, response: Any) -> None:
-        """Let go of the connection of a response that is not wanted: in a task, for this may not wait."""
+        """Release the connection of a response that is not used: in a task, because this function cannot wait."""
         if response is None or not isinstance(response.stream, AsyncRest):
             return  # its body was read, and its connection is free
         closing = asyncio.ensure_future(_closed(response))

@@ -57,7 +57,7 @@ class Call:
     request: Request
     """For the engine."""
     headers: Any
-    """Those to be sent."""
+    """The headers to send."""
     times: Mapping[str, float | None]
     """The `timeout` extension of its attempts, in seconds."""
 
@@ -104,7 +104,7 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         self._begin()
 
     def _begin(self) -> None:
-        """Make ready what its kind needs."""
+        """Prepare what blocking or asyncio calls need."""
         raise NotImplementedError
 
     @property
@@ -114,18 +114,18 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
 
     @classmethod
     def _kinds(cls) -> tuple[type[Any], type[Any]]:
-        """What may be sent by, and what usually is."""
+        """The base class of transports that may be wrapped, and the class of the usual one."""
         raise NotImplementedError
 
     def _place(self, request: Any) -> Place | None:
-        """The host of a request; None for one that the library itself says what is wrong with."""
+        """The host of a request; None for an invalid URL, whose error is left to the library."""
         try:
             return self._places.at(origin_of(f"{request.url.scheme}://{request.url.netloc.decode()}/"))
         except URLError:
             return None
 
     def _call(self, given: Any, body: RequestBody, place: Place) -> Call:
-        """What the engine gets of a request."""
+        """The call of a request, ready for the engine."""
         times = {name: value for name, value in given.extensions.get("timeout", {}).items() if value is not None}
         compiled = place.compiled.hurried(times.get("connect", float("inf")), times.get("read", float("inf")))
         places, headers, method = self._places, given.headers, given.method
@@ -138,9 +138,9 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         return Call(given, body, place, compiled, request, headers.copy(), times)
 
     def _wants_another(self, ask: Callable[[Outcome], bool], given: Any, outcome: Outcome) -> bool:
-        """What the caller's function says of a response, as its client would have it: with its request, and read.
+        """The answer of the caller's `retry_if`. It gets a response like the client's: with its request, and read.
 
-        That is another one than the client is given, who may want to read its body in another way.
+        This is not the object that the client gets, because the client may read the body in another way.
         """
         response = outcome.response
         if response is not None:
@@ -152,11 +152,11 @@ class PolicyTransport(Generic[TransportT, RequestT, ResponseT]):
         return ask(outcome)
 
     def _traced(self, call: Call, work: Callable[[Observer], WorkT]) -> TracedCall[WorkT]:
-        """The call, for a tracer that stands around it."""
+        """The call as a tracer gets it; `work` makes it."""
         return traced(call.place.origin, call.request, call.headers, self._clock, self._places.observe, work)
 
     def _request(self, call: Call, step: Send, *, cut: bool) -> Any:
-        """The request of one attempt, which is not the caller's; `cut` where its own timeouts are all that ends it."""
+        """A new request for one attempt. `cut`: nothing but the request's own timeouts can end it."""
         given, left = call.given, max(0.001, step.deadline - self._clock.monotonic())
         times = dict(call.times)
         for name in ("connect", "read", "write", "pool") if cut else ("pool",):

@@ -99,6 +99,6 @@ class BlockingTransport(PolicyTransport[TransportT, RequestT, ResponseT]):
 
 
 def _release(response: Any) -> None:
-    """Let go of the connection of a response that is not wanted."""
+    """Release the connection of a response that is not used."""
     with contextlib.suppress(Exception):
         response.close()

@@ -11,7 +11,7 @@ from sleepwalker.adapters.transports.library import Library
 from sleepwalker.transport.codings import TruncatedBody, is_cut_off
 from sleepwalker.transport.error_context import OnBreak
 
-#: Media types, or the beginnings of some, of bodies that are made while they are read.
+#: Media types, or the beginnings of some, of bodies that are produced while they are read.
 _STREAMS = (
     "application/connect",
     "application/grpc",
@@ -27,7 +27,7 @@ _STREAMS = (
     "text/event-stream",
     "video/",
 )
-#: Bytes of a decoded body that are looked at to find whether it is whole: a small one may become very long.
+#: How many decoded bytes are checked to find whether a body is complete: a small body may decode to a very long one.
 _CHECKED = 1 << 20
 #: Statuses after which the socket is the caller's.
 _SWITCHED = frozenset({101})

@@ -10,7 +10,8 @@ from sleepwalker.transport import errors
 from sleepwalker.transport.error_context import ErrorContext, Phase, Table
 
 T = TypeVar("T")
-#: What the library raises where it has nothing better, for each of ours: the first that fits. A rejection sent nothing.
+#: For each of our errors the library's class, if the library did not raise one itself; the first match counts. A
+#: rejection sent nothing.
 _THEIRS: tuple[tuple[type[ours.ConnectionError], str], ...] = (
     (ours.CircuitOpenError, "ConnectError"),
     (ours.BulkheadFullError, "ConnectError"),
@@ -71,7 +72,7 @@ class Library:
     def translate(self, error: Exception, context: ErrorContext) -> Exception:
         """The error to raise for `error`: one of both libraries if it is about the exchange."""
         if isinstance(error, self._connecting) and context.phase not in ("queue", "connect", "tls"):
-            context.phase = "connect"  # of a transport that does not say what it is at
+            context.phase = "connect"  # the transport does not report its phases
         return self.both(errors.translate(error, context, self._table), error)
 
     def both(self, error: Exception, theirs: Exception | None = None) -> Exception:
@@ -115,7 +116,7 @@ class Library:
 
     @property
     def _reduce(self) -> Any:
-        """The `__reduce__` of its errors: their classes are found under no name, and a request may hold anything."""
+        """The `__reduce__` of its errors: pickle finds their classes under no name, and a request may hold anything."""
         library = self.name
 
         def reduce(error: ours.ConnectionError) -> tuple[Any, ...]:

@@ -34,11 +34,11 @@ def keep_deadlines(transport: Any) -> bool:
 
 
 class _Backend:
-    """Opens sockets by another backend of httpcore's."""
+    """Opens sockets through another httpcore backend."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
-        # One of the caller's own may know names that the system does not.
+        # A caller's own backend may know names that the system does not.
         self._resolves = type(backend).__name__ == "SyncBackend"
 
     def connect_tcp(self, host: str, port: int, timeout: float | None = None, **options: Any) -> Any:
@@ -87,9 +87,9 @@ def _stream(stream: Any) -> Any:
 
 
 def _within(timeout: float | None) -> float:
-    """A timeout, or what is left of the attempt where that is shorter. TimeoutError where nothing is."""
+    """The shorter of a timeout and the attempt's remaining time. TimeoutError if no time is left."""
     deadline = current_deadline()
     if deadline is None:
-        return timeout  # type: ignore[return-value]  # None is no limit, as without us
+        return timeout  # type: ignore[return-value]  # None is no limit, as in httpcore
     left = deadline.remaining()
     return left if timeout is None else min(timeout, left)

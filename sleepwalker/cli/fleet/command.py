@@ -49,7 +49,7 @@ _STATUS = (
     )
     + "\n\nexit codes: 0 fine, 1 the store cannot be used, or it has"
     + "\n  no workers, 2 usage error, 3 trouble found: a worker"
-    + "\n  finds a host broken, or a host is isolated"
+    + "\n  finds a host broken or failing, or one is isolated"
 )
 
 _ISOLATE_ABOUT = f"""\

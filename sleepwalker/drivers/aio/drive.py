@@ -10,7 +10,7 @@ from sleepwalker.engine import Ask, Final, Outcome, Queue, Receive, Received, Re
 
 #: Sends one attempt and returns its outcome, whatever goes wrong; cancelled, it ends at once.
 Sender = Callable[[Send], Awaitable[Outcome]]
-#: Performs a send with hedge attempts: what the call does next, and the outcome that it goes on with.
+#: Performs a send with hedge attempts. Returns the call's next step, and the outcome it continues with.
 Hedged = Callable[[Steps, Send], Awaitable[tuple[Step | Final, Outcome]]]
 #: Receives the body of a download's response.
 Receiver = Callable[[Outcome], Awaitable[Received]]
@@ -24,12 +24,12 @@ async def drive(
     hedged: Hedged | None = None,
     receive: Receiver | None = None,
 ) -> Final:
-    """Perform the steps to their end, which is returned.
+    """Perform the steps to their end, and return the `Final`.
 
     A cancelled task ends here with its attempt: the call's permits are returned, and nothing counts against the host.
 
     Args:
-        steps: Of one call, as `engine.run` makes them.
+        steps: The steps of one call, as `engine.run` makes them.
         waits: Where the call waits; closing a connection ends them.
         send: Sends one attempt.
         release: Gets the response of an attempt that is not used, so that it holds no socket during a wait. It may be
@@ -46,7 +46,7 @@ async def drive(
                 try:
                     step = steps.send(reply)
                 except StopIteration as stop:
-                    outcome = reply = None  # an error in it may have this frame in its traceback, and would be a cycle
+                    outcome = reply = None  # an error in it may have this frame in its traceback: a cycle
                     return stop.value  # type: ignore[no-any-return]
             if isinstance(step, Send):
                 if step.hedge_in is not None and hedged is not None:

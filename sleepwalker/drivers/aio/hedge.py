@@ -9,7 +9,7 @@ from typing import Any
 from sleepwalker.clock import Clock
 from sleepwalker.engine import DUE, LATE, Completed, Final, Hold, Outcome, Reply, Send, Step, Steps
 
-#: Seconds after its deadline until which a hedge attempt is waited for.
+#: For how many seconds after the deadline a hedge attempt is waited for.
 _GRACE = 0.03
 #: Makes the attempt that a step asks for. True for a hedge attempt, which needs a request of its own.
 Begin = Callable[[Send, bool], Coroutine[Any, Any, Outcome]]
@@ -34,7 +34,7 @@ async def hedge(
     end = step.deadline + _GRACE
     try:
         while True:
-            # Without an outcome there is nothing to do before one is there: each attempt has a deadline of its own.
+            # With neither an outcome nor a due hedge there is only to wait: each attempt has a deadline of its own.
             until = min(due or end, end) if outcomes or due is not None else None
             timeout = None if until is None else max(0.0, until - clock.monotonic())
             done, _ = await asyncio.wait(under_way, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -76,9 +76,9 @@ def _following(steps: Steps, reply: Reply) -> Step | Final:
 
 
 async def _cancelled(tasks: Collection[asyncio.Task[Outcome]], release: Callable[[object], None]) -> None:
-    """Cancel the attempts that are still under way, and wait until they have ended: at once.
+    """Cancel the attempts that are still under way, and wait until they have ended, which they do at once.
 
-    A response that one of them still brings is released, also where this wait itself is cancelled.
+    A response that one of them still brings is released, even if this wait itself is cancelled.
     """
     if not tasks:
         return

@@ -41,7 +41,7 @@ def finish(future: asyncio.Future[None]) -> None:
 
 
 async def until_done(future: asyncio.Future[None], seconds: float, waiting: set[asyncio.Future[None]]) -> None:
-    """Wait until a future is done, at most so many seconds; meanwhile it is in `waiting`."""
+    """Wait until a future is done, at most `seconds`; meanwhile it is in `waiting`."""
     timer = future.get_loop().call_later(seconds, finish, future)
     waiting.add(future)
     try:

@@ -22,13 +22,13 @@ class Prober:
     """
 
     def __init__(self, tasks: Tasks, probe_all: _Round, interval: float) -> None:
-        """`probe_all` is told how many seconds have gone by, `interval` the first time, and says how many to wait."""
+        """`probe_all` gets the seconds waited, `interval` the first time, and returns the seconds to wait next."""
         self._tasks = tasks
         self._probe_all = weakref.WeakMethod(probe_all)
         self._interval = interval
         self._running = self._stopped = False
         self._context = contextvars.Context()
-        """Of no caller: what one had set for its own request says nothing of a probe."""
+        """Empty: what a caller has set for its own request must not apply to a probe."""
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[float] | None = None
 

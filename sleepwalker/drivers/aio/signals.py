@@ -30,12 +30,12 @@ class Signal:
             in_loop(waiting.get_loop(), finish, waiting)
 
     async def wait(self, seconds: float) -> bool:
-        """Wait until it is set, at most so many seconds and at most an hour; returns whether it is set."""
+        """Wait until it is set, at most `seconds` and at most an hour; returns whether it is set."""
         if self._set or seconds <= 0:
             return self._set
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
-        if self._set:  # looked at once the future is known to `set`
+        if self._set:  # checked again now that the future is known to `set`
             self._waiting.discard(future)
         else:
             await until_done(future, min(seconds, _LONGEST), self._waiting)

@@ -18,11 +18,11 @@ class Tasks:
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        """The one that they run in, set by the owner. Those of another one that was closed have ended with it."""
+        """The loop that they run in, set by the owner. Tasks of an earlier loop ended when that was closed."""
         self._all: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Start one in the running loop."""
+        """Start a task in the running loop."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._all.add(task)
         task.add_done_callback(self._over)

@@ -28,7 +28,7 @@ class _Ended(Generic[T]):
 
 
 async def in_thread(run: Callable[[], T], name: str, dropped: Callable[[T], object] = lambda value: None) -> T:
-    """The result of `run`, in a thread of that name with the task's context. It raises what `run` raises.
+    """Call `run` in a thread of that name, with the task's context. Returns what it returns, raises what it raises.
 
     A cancelled task does not wait for it. A late result is passed to `dropped`: in the loop, or in the thread if the
     loop is closed.

@@ -31,7 +31,7 @@ class Waits:
         woken: asyncio.Future[None] = loop.create_future()
         waiter.notify = partial(in_loop, loop, finish, woken)
         try:
-            # Looked at once `notify` is there: a change is seen here, or wakes it.
+            # Checked after `notify` is set: a change is seen here, or wakes it.
             if not self.over and not waiter.woken:
                 await until_done(woken, seconds, self._waiting)
             return self.over

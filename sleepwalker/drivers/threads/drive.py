@@ -8,7 +8,7 @@ from sleepwalker.drivers.asking import ask
 from sleepwalker.drivers.threads.waits import Waits
 from sleepwalker.engine import Ask, Final, Outcome, Queue, Receive, Received, Reply, Send, Step, Steps, Wait
 
-#: Performs a send with hedge attempts: what the call does next, and the outcome that it goes on with.
+#: Performs a send with hedge attempts. Returns the call's next step, and the outcome it continues with.
 Hedged = Callable[[Steps, Send], tuple[Step | Final, Outcome]]
 #: Receives the body of a download's response.
 Receiver = Callable[[Outcome], Received]
@@ -22,10 +22,10 @@ def drive(
     hedged: Hedged | None = None,
     receive: Receiver | None = None,
 ) -> Final:
-    """Perform the steps to their end, which is returned.
+    """Perform the steps to their end, and return the `Final`.
 
     Args:
-        steps: Of one call, as `engine.call.run` makes them.
+        steps: The steps of one call, as `engine.call.run` makes them.
         waits: Where the call waits; closing a connection ends them.
         send: Sends one attempt and returns its outcome, whatever goes wrong.
         release: Gets the response of an attempt that is not used, so that it holds no socket during a wait. It may be
@@ -63,7 +63,7 @@ def _perform(
             try:
                 step = steps.send(reply)
             except StopIteration as stop:
-                outcome = reply = None  # an error in it may have this frame in its traceback, and would be a cycle
+                outcome = reply = None  # an error in it may have this frame in its traceback: a cycle
                 return stop.value  # type: ignore[no-any-return]
         if isinstance(step, Send):
             if step.hedge_in is not None and hedged is not None:

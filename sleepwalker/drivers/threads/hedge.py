@@ -16,7 +16,7 @@ from sleepwalker.engine import DUE, LATE, Completed, Final, Hold, Outcome, Send,
 from sleepwalker.events import Event, Level, Observer
 from sleepwalker.latch import Latch
 
-#: Seconds after its deadline until which a hedge attempt is waited for.
+#: For how many seconds after the deadline a hedge attempt is waited for.
 _GRACE = 0.03
 #: Seconds after which a first attempt that lost is cancelled again: it may just have begun to connect.
 _AGAIN = (0.01, 0.05, 0.2, 1.0)
@@ -43,7 +43,7 @@ class CancellableAttempt(Protocol):
         ...
 
 
-#: Makes ready what a step asks for. True for a hedge attempt, which needs a request of its own.
+#: Prepares the attempt of a step. True for a hedge attempt, which needs a request of its own.
 Begin = Callable[[Send, bool], CancellableAttempt]
 
 
@@ -136,7 +136,7 @@ class _Hedge:
                     finally:
                         self._first_ended.set()
                 self._ended(step.number, outcome)
-                # A hedge attempt may still be under way, and be the last hope.
+                # A hedge attempt may still be under way, and succeed.
                 if not self._over.wait(max(0.0, step.deadline + _GRACE - self._clock.monotonic())):
                     with self._lock:
                         self._reply_locked(LATE)
@@ -150,7 +150,7 @@ class _Hedge:
                 raise AssertionError("a hedged send that is over has a next step")  # pragma: no cover
             self._release_all(self._outcomes[:-1])
             return self._next, self._outcomes[-1]
-        except BaseException as error:  # a Ctrl-C may come at any moment of all that, the last one included
+        except BaseException as error:  # a Ctrl-C may come at any moment, even at the end
             self._stop(error)
             self._error = None  # else a cycle, by this frame, which only the garbage collector frees
             if self._first is not None:
@@ -216,7 +216,7 @@ class _Hedge:
             self._release(outcome.response)
 
     def _reply_locked(self, reply: Completed | Signal) -> Step | None:
-        """Take the call's next step; None where that ends the hedged send, or where it has ended."""
+        """Take the call's next step; None if that ends the hedged send, or if it has ended."""
         if self._over.is_set():
             return None
         self._events.held = True
@@ -233,7 +233,7 @@ class _Hedge:
         return None
 
     def _stop(self, error: BaseException) -> None:
-        """End it without a result: cancel what is under way, even if the end had begun before."""
+        """End the hedged send without a result: cancel running attempts, even if its end had begun before."""
         with self._lock:
             if not self._over.is_set():
                 self._error = error

@@ -20,7 +20,7 @@ class Prober:
     """One daemon thread. It starts when there is something to probe, and ends with its owner or on `stop`."""
 
     def __init__(self, probe_all: Callable[[float], float], interval: float) -> None:
-        """`probe_all` is told how many seconds have gone by, `interval` the first time, and says how many to wait."""
+        """`probe_all` gets the seconds waited, `interval` the first time, and returns the seconds to wait next."""
         self._probe_all = weakref.WeakMethod(probe_all)
         self._interval = interval
         self._stopped = Latch()

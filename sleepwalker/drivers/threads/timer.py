@@ -15,7 +15,7 @@ from sleepwalker.drivers.threads import workers
 from sleepwalker.fork import renew_after_fork
 
 _now = SYSTEM_CLOCK.monotonic
-#: Entries from which on cancelled ones are removed.
+#: With this many entries, cancelled ones are removed.
 _COMPACT_AT = 256
 
 
@@ -57,15 +57,15 @@ class Timer:
         self._heap: list[tuple[float, int, Entry]] = []
         self._compact_at = _COMPACT_AT
         self._looks_at = -math.inf
-        """When the thread looks for what is due, unless it is woken; it looks anyhow as long as it has not said."""
+        """When the thread next checks what is due, unless it is woken. Until it has set this, it need not be woken."""
         self._asleep = threading.Lock()
-        """Held, except by a thread that was woken and has not yet taken it again."""
+        """Released to wake the thread, which takes it again. Held otherwise."""
         self._asleep.acquire()
         self._running = threading.Lock()
         """Held by the one thread that runs."""
 
     def after(self, seconds: float, act: Callable[[], None]) -> Entry:
-        """Run `act` after so many seconds. RuntimeError if no thread can be started."""
+        """Run `act` after `seconds`. RuntimeError if no thread can be started."""
         entry = Entry(act)
         due = _now() + seconds
         self._new.append((due, next(self._order), entry))
@@ -94,7 +94,7 @@ class Timer:
             if (left := due - _now()) <= 0:
                 return heapq.heappop(self._heap)[2]
             self._looks_at = due
-            if not self._new:  # else it came before there was a time for its caller to see
+            if not self._new:  # else an entry came before its caller could see `_looks_at`
                 self._asleep.acquire(timeout=min(left, threading.TIMEOUT_MAX))
 
     def _take_new(self) -> None:
@@ -111,12 +111,12 @@ _timer = Timer()
 
 
 def after(seconds: float, act: Callable[[], None]) -> Entry:
-    """Run `act` after so many seconds, on the process's timer. RuntimeError if no thread can be started."""
+    """Run `act` after `seconds`, on the process's timer. RuntimeError if no thread can be started."""
     return _timer.after(seconds, act)
 
 
 def _renew_after_fork() -> None:
-    # The thread is the parent's, and so is what is due.
+    # The thread is the parent's, and so are the entries.
     global _timer
     _timer = Timer()
 

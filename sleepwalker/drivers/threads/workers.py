@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 
 from sleepwalker.fork import renew_after_fork
 
-#: So long a thread that has done its work waits for more, in seconds, and so many may.
+#: For how many seconds an idle thread waits for more work, and how many threads may wait.
 _PARKED_FOR = 0.1
 _MOST_PARKED = 8
 
@@ -46,7 +46,7 @@ def _start(run: Callable[[], None], name: str) -> None:
     with contextlib.suppress(RuntimeError):
         threading.Thread(target=run, daemon=True, name=name).start()
         return
-    run()  # no other thread is left, or the interpreter ends; this one has no name, but it is there
+    run()  # no other thread is left, or the interpreter ends; this one has no name, but it runs
 
 
 def lend(run: Callable[[], None], name: str) -> None:
@@ -90,7 +90,7 @@ def _serve(work: list[Callable[[], None]] | None) -> None:
         run = _taken(work)
         if run is not None:
             run()
-        del run  # and all that it leads to
+        del run  # and all that it refers to
         work = None if me.gone or len(_parked) >= _MOST_PARKED else _more(me)
 
 

@@ -52,7 +52,7 @@ class ConnectFailures:
                     self._by_chance = _longest_by_chance(good, bad - 1)
                 self.count += 1
                 self._judge()
-        elif not self.broken:  # any other failure was connected, but is no recovery
+        elif not self.broken:  # another failure: it did connect, but ends no outage
             self.answered()
 
     def answered(self) -> None:

@@ -12,7 +12,7 @@ from sleepwalker.exceptions import HostIsolatedError
 
 #: Who restores a host before its time is over: an operator here, or one of another worker.
 Restorer = Literal["fleet", "hand"]
-#: Seconds. A wall clock that moves by more was set anew, not corrected.
+#: Seconds. A wall clock that moves by more was set, not corrected.
 _STEP = 1.0
 
 

@@ -224,7 +224,7 @@ class _Clients:
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
         )
-        # Only the policy decides what is sent again. Should this have another name, the connector refuses to.
+        # Only the policy decides what is sent again. If this is renamed, the connector refuses (`count_send`).
         if getattr(session, "_retry_connection", None) is True:
             session._retry_connection = False
         return session
@@ -270,7 +270,7 @@ class _Clients:
         return [session for session in (here, self._elsewhere) if session is not None]
 
 
-#: Sessions of the processes that this one was forked from. Closing one would end its TLS connections there.
+#: Sessions of the processes that this one was forked from. Closing one could end its connections there.
 _of_parents: list[aiohttp.ClientSession] = []
 
 

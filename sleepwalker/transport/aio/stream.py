@@ -47,7 +47,7 @@ class AsyncResponse(requests.Response):
     _socket: Socket | None = None
     _begun = False
     on_break: OnBreak | None = None
-    """What makes of an error that breaks the body one of ours."""
+    """Turns the error of a body that broke into the exception to raise."""
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
         """The decoded body as it arrives, or in pieces of `chunk_size` bytes. It can be read once."""
@@ -207,7 +207,7 @@ class AsyncResponse(requests.Response):
 
 
 def _arrived(content: aiohttp.StreamReader) -> bytes:
-    """The bytes that arrived before a body broke: aiohttp raises the error first. None if it keeps them elsewhere."""
+    """The bytes that arrived before a body broke: aiohttp raises the error first. Empty if it keeps them elsewhere."""
     pieces = getattr(content, "_buffer", ())
     return b"".join(piece for piece in pieces if isinstance(piece, bytes | bytearray))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import requests.adapters
 import requests.utils
-from urllib3 import HTTPResponse, proxy_from_url
+from urllib3 import HTTPResponse, Timeout, proxy_from_url
 from urllib3.exceptions import LocationValueError, ProtocolError, ReadTimeoutError
 from urllib3.util.url import parse_url
 
@@ -38,9 +38,9 @@ _NO_SOCKS = (
 class Adapter(requests.adapters.HTTPAdapter):
     """requests' adapter over our own pools, with one TLS context made beforehand.
 
-    If a tool has patched a step of requests' `send`, or of urllib3's, no request takes the fast path: it sees them all.
-    `context` was made from `verify` and `cert`. A request sent with other values, by the session's owner or by another
-    connection, uses a context made from those.
+    If a tool has patched a step of requests' `send`, or of urllib3's, no request takes the fast path, so the tool sees
+    all of them. `context` was made from `verify` and `cert`. A request sent with other values, by the session's owner
+    or by another connection, uses a context made from those.
     """
 
     #: The attributes that a copy or pickle is made from.
@@ -250,3 +250,29 @@ def _tls_options(context: ssl.SSLContext | None) -> dict[str, Any]:
         return {}
     unnamed = context.verify_mode != ssl.CERT_NONE and not context.check_hostname
     return {"ssl_context": context, "assert_hostname": False} if unnamed else {"ssl_context": context}
+
+
+def limits_of(timeout: Any) -> tuple[float, float]:
+    """A request's `timeout` as seconds to connect and to wait for each next byte; infinity for no limit.
+
+    A tuple is such a pair; a `urllib3.Timeout` is understood as by requests. ValueError for anything else that is no
+    positive number.
+    """
+    connect = read = timeout
+    if isinstance(timeout, tuple):
+        if len(timeout) != 2:
+            raise ValueError(f"timeout must be a number of seconds, or a pair (connect, read), not {timeout!r:.80}")
+        connect, read = timeout
+    elif isinstance(timeout, Timeout):
+        begun = timeout.clone()
+        begun.start_connect()  # before that it does not say what `total` leaves to `read`
+        connect, read = begun.connect_timeout, begun.read_timeout
+    return _limit(connect), _limit(read)
+
+
+def _limit(seconds: Any) -> float:
+    if seconds is None or seconds is Timeout.DEFAULT_TIMEOUT:
+        return math.inf
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise ValueError(f"timeout must be a positive number of seconds, or None for no limit, not {seconds!r:.80}")
+    return float(seconds)

@@ -1,10 +1,10 @@
 """The fast path: a plain request on an open socket is sent with one call, and its head is read with one.
 
-urllib3 and http.client build a request in a hundred steps, and for most requests most steps do nothing. For such a
-request, `Adapter.send` sends the same bytes from here and makes the same `HTTPResponse` from the
-response. Everything else takes the ordinary path, the libraries' own code: the first request on a socket, a proxy, a
-body that is not bytes, an unusual header, a step that a tool has patched. Tests compare the two paths byte by byte;
-each process does so, too, before it uses the fast path (`rehearsal`).
+urllib3 and http.client build a request in a hundred steps, and for most requests most steps do nothing. Such a request
+is sent from here, with the same bytes, and its response becomes the same `HTTPResponse`. Everything else takes the
+ordinary path, the libraries' own code: the first request on a socket, a proxy, a body that is not bytes, an unusual
+header, a step that a tool has patched. Tests compare the two paths byte by byte; each process does so, too, before it
+uses the fast path (`rehearsal`).
 
 A connection taken from its pool belongs to `send` until there is a response. Then it belongs to the response, which
 gives it back at the end of its body or when it is closed. If a signal handler raises in between, the connection is

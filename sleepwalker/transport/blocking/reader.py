@@ -282,7 +282,7 @@ class ChunkReader(RawReader):
         self._data, self._at = data, 0
 
     def _begin_chunk(self, *, wait: bool, apart: bool) -> bool:
-        """Begin the next chunk. False at the end of the body, with `apart`, or if it has to be waited for."""
+        """Begin the next chunk. False at the body's end, with `apart`, and without `wait` if it has not arrived."""
         if apart or self.is_over:
             return False
         plain = self._next_size(self._data, self._at)
