@@ -25,15 +25,19 @@ a `try` or `with`: what is raised here is raised by the next instruction, which 
 from __future__ import annotations
 
 import dis
-import functools
 import gc
 import sys
 from collections.abc import Callable, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
-#: An instruction about to be carried out, and those that called its function.
-Place = tuple[tuple[CodeType, int], ...]
+#: An instruction about to be carried out, and those that called its function: each the code's id, and the offset in it.
+Place = tuple[tuple[int, int], ...]
+
+#: By the id of a code, where a handler may run in it. A code's own hash is made of all that it holds, each time anew.
+_PLACES: dict[int, frozenset[int]] = {}
+#: Codes that are known by their ids, so that these stay theirs.
+_CODES: dict[int, CodeType] = {}
 
 
 class Struck(BaseException):
@@ -43,9 +47,21 @@ class Struck(BaseException):
     """The file, the line and the function in which it was raised."""
 
 
-@functools.cache
+def _id_of(code: CodeType) -> int:
+    number = id(code)
+    _CODES[number] = code
+    return number
+
+
 def _places(code: CodeType) -> frozenset[int]:
     """The offsets of the instructions that are about to be carried out when a handler may run."""
+    number = _id_of(code)
+    if number not in _PLACES:
+        _PLACES[number] = _find_places(code)
+    return _PLACES[number]
+
+
+def _find_places(code: CodeType) -> frozenset[int]:
     found = set()
     bytecode = dis.Bytecode(code)
     entries: list[Any] = bytecode.exception_entries  # type: ignore[attr-defined]
@@ -71,7 +87,7 @@ def _place(frame: FrameType, callers: int) -> Place:
     """Where a frame is, and where so many of its callers are."""
     place, at = [], frame
     for _ in range(callers + 1):
-        place.append((at.f_code, at.f_lasti))
+        place.append((_id_of(at.f_code), at.f_lasti))
         if at.f_back is None:
             break
         at = at.f_back
@@ -95,20 +111,23 @@ class _Striker:
         self._error = error
 
     def begin(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if not frame.f_code.co_filename.endswith(self._files) or self.struck is not None:
+        if self.struck is not None or not frame.f_code.co_filename.endswith(self._files):
             return None
-        frame.f_trace = self.step  # from 3.13 on, before opcodes can be asked for
+        places = _places(frame.f_code)
+
+        def step(frame: FrameType, event: str, argument: Any) -> Any:
+            """Once for each instruction, so it does little."""
+            if event == "opcode" and frame.f_lasti in places and self.struck is None:
+                self._pass(frame)
+            return step
+
+        frame.f_trace = step  # from 3.13 on, before opcodes can be asked for
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         # A generator's frame is also entered where it goes on; that is no beginning.
         if frame.f_lasti <= 0 or not frame.f_code.co_flags & 0x20:
             self._pass(frame)
-        return self.step
-
-    def step(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "opcode" and self.struck is None and frame.f_lasti in _places(frame.f_code):
-            self._pass(frame)
-        return self.step
+        return step
 
     def _pass(self, frame: FrameType) -> None:
         if self._known is not None:

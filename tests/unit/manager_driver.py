@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -151,11 +152,10 @@ def count_threads(name: str) -> int:
 
 def until(fact: Callable[[], bool], otherwise: str = "it did not come") -> None:
     """Wait for what other threads do, ten seconds at most."""
-    moment = threading.Event()
-    for _ in range(5000):
+    for _ in range(20_000):
         if fact():
             return
-        moment.wait(0.002)
+        time.sleep(0.0005)
     raise AssertionError(otherwise)
 
 

@@ -16,7 +16,7 @@ from tests.ranges import some
 #: Its rules are ours alone: no release of Python or of a library tells them apart.
 pytestmark = pytest.mark.once
 
-many_examples = settings(max_examples=some(60, 500), deadline=None)
+many_examples = settings(max_examples=some(40, 200), deadline=None)
 
 COUNTS = st.integers(0, 400)
 SHARES = st.one_of(st.sampled_from([0.3, 0.5, 1 / 3, 2 / 3, 0.7, 0.9, 1.0]), st.floats(0.01, 1.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import math
 import random
 import statistics
@@ -18,7 +18,7 @@ from sleepwalker.fleet.store import Heard
 from sleepwalker.fleet.verdicts import Quorum, Tally
 from sleepwalker.fleet.worker import Worker
 from sleepwalker.hosts import HostTable
-from tests.ranges import whole
+from tests.ranges import some, whole
 from tests.unit.fleet_world import HOST, FleetWorld, ModelStore
 from tests.unit.virtual import BAD, GOOD, LATENCY, Record, Server, VirtualClock, down, failing, flapping
 
@@ -64,8 +64,12 @@ def times(rate: float, until: float, dice: random.Random) -> Iterator[float]:
         moment += dice.expovariate(rate)
 
 
+@functools.cache
 def outage(fleet: bool, workers: int, rate: float, seconds: float, seed: int = 1, interval: float = 1.0) -> Outage:
-    """A host that is called `rate` times a second by each worker dies, and is back after so many seconds."""
+    """A host that is called `rate` times a second by each worker dies, and is back after so many seconds.
+
+    Several tests look at the same outage.
+    """
     world = FleetWorld(seed, workers, fleet=fleet, interval=interval)
     server, back_at = down(DIES, DIES + seconds), DIES + seconds
     end, dice = back_at + 12.0, random.Random(seed)
@@ -115,9 +119,7 @@ def minute(
 
 
 # Vain sends are 0.21 to 0.31 of those without the fleet, and all know after 1.0 to 2.7 s.
-@pytest.mark.parametrize(
-    ("rate", "most", "knew"), [(0.5, 0.32, 2.0), whole(0.2, 0.35, 5.0), whole(1, 0.35, 1.5), whole(2, 0.4, 1.3)]
-)
+@pytest.mark.parametrize(("rate", "most", "knew"), [(0.5, 0.32, 2.0), whole(0.2, 0.35, 5.0)])
 def test_the_first_who_notice_spare_the_rest_the_experience(rate: float, most: float, knew: float) -> None:
     alone, together = outage(False, 24, rate, 60), outage(True, 24, rate, 60)
     assert together.vain <= most * alone.vain
@@ -125,8 +127,7 @@ def test_the_first_who_notice_spare_the_rest_the_experience(rate: float, most: f
     assert together.looks <= 1.0
 
 
-@pytest.mark.parametrize("rate", [1, whole(0.5), whole(5)])
-@pytest.mark.parametrize("seconds", [20, whole(60)])
+@pytest.mark.parametrize(("rate", "seconds"), [(1, 20), whole(0.5, 60), whole(3, 20)])
 def test_when_it_is_back_all_are_back(rate: float, seconds: float) -> None:
     """Alone the last of them needs more than ten seconds, and callers get two thirds of the answers, or half."""
     alone = [outage(False, 24, rate, seconds, seed) for seed in (1, 2)]
@@ -155,11 +156,11 @@ def test_two_workers_are_a_fleet() -> None:
 # Workers that are wrong
 
 
-@pytest.mark.parametrize(("lie", "rate"), [(1, 1), (2, 1), (13, 1), whole(1, 0.2), whole(2, 0.2), whole(13, 5)])
+@pytest.mark.parametrize(("lie", "rate"), [(2, 1), (13, 1), whole(1, 1), whole(2, 0.2), whole(13, 5)])
 def test_workers_whose_own_network_is_cut_change_nothing_for_the_rest(lie: int, rate: float) -> None:
     """Even where they are the majority: the host answers the others, and they know better."""
     servers: list[Server] = [*[refuses] * lie, *[answers] * (24 - lie)]
-    _, world = minute(servers, rate, 1, fleet=True)
+    _, world = minute(servers, rate, 1, fleet=True, seconds=20 if rate >= 1 else 40)
     tripped = [host.snapshot().breaker != "closed" for host in world.hosts]
     assert tripped == [True] * lie + [False] * (24 - lie)
     assert [host.counters.rejected for host in world.hosts[lie:]] == [0] * (24 - lie)
@@ -169,24 +170,24 @@ def test_workers_whose_own_network_is_cut_change_nothing_for_the_rest(lie: int, 
 
 
 # What is answered is 0.5 points less at most; of a host that is down for 1 s in 4, up to 5.
-@pytest.mark.parametrize(("rate", "seeds"), [(1, 1), whole(1, 3), whole(5, 2)])
+@pytest.mark.parametrize(("rate", "seconds"), some([(1, 30)], [(1, 40), (5, 30)]))
 @pytest.mark.parametrize(
     ("fault", "points"),
     [("a third fails", 1), ("half fails", 1), ("0.5 s", 1), ("3 s of 23", 3), ("1 s of 4", 8)],
 )
-def test_callers_get_what_they_get_without_a_fleet(fault: str, points: float, rate: float, seeds: int) -> None:
+def test_callers_get_what_they_get_without_a_fleet(fault: str, points: float, rate: float, seconds: float) -> None:
     serve: Callable[[int], Server] = {
-        "a third fails": lambda seed: failing(1 / 3, seed),
-        "half fails": lambda seed: failing(0.5, seed),
-        "0.5 s": lambda seed: down(20, 20.5, seed=seed),
-        "3 s of 23": lambda seed: flapping(20, 3),
-        "1 s of 4": lambda seed: flapping(3, 1),
+        "a third fails": lambda process: failing(1 / 3, process),
+        "half fails": lambda process: failing(0.5, process),
+        "0.5 s": lambda process: down(20, 20.5, seed=process),
+        "3 s of 23": lambda process: flapping(20, 3),
+        "1 s of 4": lambda process: flapping(3, 1),
     }[fault]
-    shares: dict[bool, list[float]] = {False: [], True: []}
-    for fleet, seed in itertools.product(shares, range(seeds)):
-        servers = [serve(100 * seed + process) for process in range(24)]
-        shares[fleet].append(minute(servers, rate, seed, fleet=fleet)[0].share())
-    assert statistics.mean(shares[True]) >= statistics.mean(shares[False]) - points / 100
+    alone, together = (
+        minute([serve(process) for process in range(24)], rate, 0, fleet=fleet, seconds=seconds)[0].share()
+        for fleet in (False, True)
+    )
+    assert together >= alone - points / 100
 
 
 # They get 21 %, and alone 27. Held back, one look at a time, they got 5.
@@ -231,8 +232,8 @@ def test_workers_of_healthy_hosts_say_one_thing_in_an_interval_and_ask_four_time
 
 
 def test_in_trouble_a_worker_syncs_once_a_tick_or_hardly_more() -> None:
-    _, world = minute([refuses] * 24, 5, 1, fleet=True)
-    assert statistics.mean(store.syncs for store in world.stores) <= 4.5 * 40
+    _, world = minute([refuses] * 24, 5, 1, fleet=True, seconds=20)
+    assert statistics.mean(store.syncs for store in world.stores) <= 4.5 * 20
 
 
 def test_of_many_workers_each_asks_less_often() -> None:

@@ -15,7 +15,7 @@ import pkgutil
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -280,17 +280,21 @@ ENDS = ("", "\x00")
 SIZE = 8_000
 
 
+def ended(units: Sequence[str]) -> list[tuple[str, str]]:
+    """Every second unit with what is nowhere allowed after it; in CI also each with nothing."""
+    return [(unit, ENDS[1]) for unit in units[::2]] + some([], [(unit, ENDS[0]) for unit in units])
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("name", READERS)
 def test_a_value_is_read_in_linear_time(name: str) -> None:
     read, beginnings = READERS[name]
     slow = []
     for beginning in beginnings:
-        for unit in some(UNITS[::2], UNITS):
-            for end in some(ENDS[1:], ENDS):
-                with cpu(20):
-                    if not is_linear(read, lambda size, b=beginning, u=unit, e=end: b + u * (size // len(u)) + e, SIZE):
-                        slow.append((beginning, unit, end))
+        for unit, end in ended(UNITS):
+            with cpu(20):
+                if not is_linear(read, lambda size, b=beginning, u=unit, e=end: b + u * (size // len(u)) + e, SIZE):
+                    slow.append((beginning, unit, end))
     assert slow == []
 
 
@@ -299,7 +303,7 @@ def test_a_value_is_read_in_linear_time(name: str) -> None:
 def test_a_file_is_read_in_linear_time(kind: Callable[[Path], Callable[[str], object]], tmp_path: Path) -> None:
     read, slow = kind(tmp_path), []
     for beginning in ("", '"', "[", "a=", 'a="', "a='''"):
-        for unit in (*UNITS, "a.b=1\n", "[a]\n", "macdef a\n", "#\n", "\n"):
+        for unit in (*some(UNITS[::3], UNITS), "a.b=1\n", "[a]\n", "macdef a\n", "#\n", "\n"):
             for end in ("\n", "a=1\n", "a]\n") if kind is toml else ("\n",):
                 with cpu(20):
                     if not is_linear(read, lambda size, b=beginning, u=unit, e=end: b + u * (size // len(u)) + e, SIZE):
@@ -324,21 +328,23 @@ def test_a_body_is_not_decoded_as_punycode() -> None:
 # --- Every regular expression of the package ---
 
 SEARCHING = {"search", "sub", "subn", "split", "findall", "finditer"}
+WAYS = SEARCHING | {"match", "fullmatch"}
 
 
 def uses() -> Iterator[tuple[str, Callable[[Any], object], bool]]:
     """All that the package does with a regular expression: where it is made, how it looks at a text, whether bytes."""
     for module in pkgutil.walk_packages(sleepwalker.__path__, "sleepwalker."):
-        if module.name == "sleepwalker.__main__":
+        found = module.module_finder.find_spec(module.name, None)
+        source = Path(str(found and found.origin)).read_text(encoding="utf-8")
+        if module.name == "sleepwalker.__main__" or "import re\n" not in source:
             continue
-        loaded = importlib.import_module(module.name)
-        tree = ast.parse(Path(str(loaded.__file__)).read_text(encoding="utf-8"))
+        loaded, tree = importlib.import_module(module.name), ast.parse(source)
         called: dict[str, set[str]] = {}
         for node in ast.walk(tree):
             match node:
-                case ast.Attribute(value=owner, attr=name):
+                case ast.Attribute(value=owner, attr=name) if name in WAYS:
                     called.setdefault(ast.unparse(owner), set()).add(name)
-                case ast.Assign(targets=[ast.Name(id=name)], value=made):
+                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as made):
                     called.setdefault(ast.unparse(made), set()).update(called.get(name, ()), {f"={name}"})
         for node in ast.walk(tree):
             match node:
@@ -360,15 +366,19 @@ STARTS = ("", "/", "//", "http://", "http://a/", "a: ", ",", "{", "HTTP/1.1 200 
 @pytest.mark.once
 def test_every_regular_expression_takes_linear_time() -> None:
     """Each meets each text, whether it is meant for it or not. A new one is found, and need not be entered here."""
-    starts, ends = some((STARTS[::5], ENDS[1:]), (STARTS, ENDS))
-    texts = [start + unit * (SIZE // len(unit)) + end for start in starts for unit in UNITS + REPEATED for end in ends]
-    slow, seen = [], set()
+    size, starts = SIZE // 2, some(STARTS[::5], STARTS)
+    pairs = [(unit, ENDS[1]) for unit in UNITS + REPEATED] + some([], [(unit, ENDS[0]) for unit in UNITS[::3]])
+    texts = [start + unit * (size // len(unit)) + end for start in starts for unit, end in pairs]
+    slow, seen = [], {}
     for where, look, raw in uses():
-        seen.add(where)
+        pattern: Any = getattr(look, "__self__")  # noqa: B009
+        seen[pattern, look.__name__] = where, look, raw
+    for where, look, raw in seen.values():
         with cpu(30):
             for text in texts:
                 subject = text.encode("latin-1") if raw else text
-                if took(look, subject) > 0.05 and took(look, subject) > 0.05:  # a hundred times what others take
+                # The slowest takes 2 ms. `[ \t]*\n`, which is quadratic, takes 13 ms of 4,000 blanks.
+                if all(took(look, subject) > 0.01 for _ in range(3)):
                     slow.append((where, text[:30]))
     assert slow == []
     assert len(seen) > 40

@@ -37,9 +37,7 @@ def a_minute(server: Server, rate: float, seed: int, policy: Policy | None = Non
 
 
 # What is answered is 0.1 point over the bound where a tenth fails, 1.5 points where a third does, and 3 or more above.
-@pytest.mark.parametrize(
-    ("rate", "seeds", "seconds"), some([(10, 3, 60), (100, 1, 20)], [(10, 3, 60), (100, 1, 60), (500, 1, 15)])
-)
+@pytest.mark.parametrize(("rate", "seeds", "seconds"), some([(10, 3, 60)], [(10, 3, 60), (100, 1, 20), (500, 1, 5)]))
 @pytest.mark.parametrize(
     ("ill", "answered", "sends"),
     [
@@ -65,7 +63,7 @@ def test_while_some_attempts_fail_callers_get_what_a_budget_of_vain_retries_allo
 # It is 0.035, 0.01 and 0.002.
 @pytest.mark.parametrize(
     ("rate", "most", "seeds"),
-    some([(10, 0.06, 5), (100, 0.03, 1)], [(10, 0.06, 5), (100, 0.03, 5), (500, 0.03, 1)]),
+    some([(10, 0.06, 3)], [(10, 0.06, 5), (100, 0.03, 1), (300, 0.03, 1)]),
 )
 def test_a_host_that_answers_nothing_is_left_alone(rate: int, most: float, seeds: int) -> None:
     for seed in range(seeds):
@@ -75,7 +73,7 @@ def test_a_host_that_answers_nothing_is_left_alone(rate: int, most: float, seeds
 # It is 0.51 at most.
 @pytest.mark.parametrize(
     ("rate", "since", "seeds"),
-    some([(10, 40, 5), (100, 15, 1)], [(10, 40, 5), (100, 40, 3), (500, 40, 1)]),
+    some([(10, 40, 3)], [(10, 40, 5), (100, 15, 1), (500, 10, 1)]),
 )
 @pytest.mark.parametrize("before", [0.0, 0.01, 0.1, 0.3])
 def test_a_host_that_dies_is_found_within_seven_tenths_of_a_second(
@@ -95,8 +93,8 @@ def test_with_one_call_a_second_it_is_found_after_six_at_most(before: float) -> 
 
 
 # Of 1,000 calls 0.976, 0.876 and 0.658 are answered.
-@pytest.mark.parametrize("rate", [1 / 60, 1 / 5])
-@pytest.mark.parametrize(("ill", "seeds"), some([(0.3, 1), (0.5, 1), (0.7, 1)], [(0.3, 5), (0.5, 5), (0.7, 5)]))
+@pytest.mark.parametrize("rate", [1 / 60, whole(1 / 5)])
+@pytest.mark.parametrize(("ill", "seeds"), some([(0.3, 1), (0.7, 1)], [(0.3, 2), (0.5, 2), (0.7, 2)]))
 def test_with_a_call_a_minute_callers_get_what_plain_retries_give(ill: float, seeds: int, rate: float) -> None:
     """Nothing of the calls before is in the window then, and is remembered all the same."""
     runs = [a_minute(failing(ill, seed), rate, seed, seconds=1000 / rate) for seed in range(seeds)]
@@ -104,7 +102,7 @@ def test_with_a_call_a_minute_callers_get_what_plain_retries_give(ill: float, se
 
 
 # What is answered is 1 to 7 points over the bound. It makes 5 to 56 % of the vain attempts.
-@pytest.mark.parametrize(("rate", "seconds"), some([(10, 60)], [(10, 200), (100, 40)]))
+@pytest.mark.parametrize(("rate", "seconds"), some([(10, 60)], [(10, 200), (100, 20)]))
 @pytest.mark.parametrize(("up", "down_for", "answered"), [(3, 1, 0.6), (5, 2, 0.55), (5, 5, 0.4), (10, 10, 0.3)])
 def test_a_host_that_comes_and_goes_is_asked_again_soon_each_time(
     up: float, down_for: float, answered: float, rate: int, seconds: float
@@ -122,11 +120,10 @@ def test_a_host_that_comes_and_goes_is_asked_again_soon_each_time(
 
 
 # It serves 0.52 of the calls; without retries that is 0.58, and 0.13 with plain ones.
-@pytest.mark.parametrize("seconds", some([10], [30]))
-def test_an_overloaded_server_serves_nearly_as_much_as_without_any_retries(seconds: float) -> None:
+def test_an_overloaded_server_serves_nearly_as_much_as_without_any_retries() -> None:
     served = {}
     for name, policy in (("none", NO_RETRIES), ("plain", PLAIN_RETRIES), ("standard", Policy())):
-        run = a_minute(overloaded(100), 150, 1, policy, seconds)
+        run = a_minute(overloaded(100), 150, 1, policy, 10)
         served[name] = run.share()
     assert served["standard"] >= 0.8 * served["none"]
     assert served["standard"] > served["plain"]
@@ -135,9 +132,9 @@ def test_an_overloaded_server_serves_nearly_as_much_as_without_any_retries(secon
 # Coming back
 
 
-# It takes 1.2, 2 and 10.2 s at worst, and 1.1, 1.4 and 4 s in the median. Sends are 0.08 at most.
+# It takes 1.2, 2.4 and 10.2 s at worst, and 1.1, 2.1 and 4.4 s in the median. Sends are 0.08 at most.
 @pytest.mark.parametrize(("seconds", "worst"), [(2, 2.0), (20, 6.0), (120, 12.0)])
-@pytest.mark.parametrize(("rate", "seeds"), [(10, 10), whole(50, 4), whole(160, 3)])
+@pytest.mark.parametrize(("rate", "seeds"), some([(10, 5)], [(10, 10), (80, 2)]))
 def test_after_an_outage_it_is_answered_as_before_soon(rate: int, seeds: int, seconds: float, worst: float) -> None:
     """In the median within half of that, and a tenth of a second more: the next look is made by a call that comes."""
     back, sends = [], []
@@ -152,7 +149,7 @@ def test_after_an_outage_it_is_answered_as_before_soon(rate: int, seeds: int, se
 
 
 # It is well after 2.5 to 3.7 s.
-@pytest.mark.parametrize(("rate", "seeds"), some([(10, 5), (50, 1)], [(10, 10), (50, 4), (160, 2)]))
+@pytest.mark.parametrize(("rate", "seeds"), some([(10, 3)], [(10, 5), (50, 2), (160, 1)]))
 def test_a_cold_host_trips_nothing_again(rate: int, seeds: int) -> None:
     for seed in range(seeds):
         run = a_minute(cold(30, 50, rate), rate, seed, seconds=70)
@@ -161,8 +158,8 @@ def test_a_cold_host_trips_nothing_again(rate: int, seeds: int) -> None:
         assert run.good_again(50) <= 6.0
 
 
-# Looks are 0.063, and the greatest step of many processes 0.24. Without the dice all come back in one.
-@pytest.mark.parametrize(("processes", "step"), [(60, 0.5), whole(500, 0.25)])
+# Looks are 0.063, and the greatest step 0.24. Without the dice all come back in one.
+@pytest.mark.parametrize(("processes", "step"), some([(40, 0.5)], [(100, 0.25)]))
 def test_a_fleet_whose_host_was_down_for_two_minutes_comes_back_step_by_step(processes: int, step: float) -> None:
     """Each of many processes looks for itself. Their looks have drifted apart by then."""
     rate, until = 2, 125
@@ -182,7 +179,7 @@ def test_a_fleet_whose_host_was_down_for_two_minutes_comes_back_step_by_step(pro
 # Patient work
 
 
-@pytest.mark.parametrize("outage", [10, 30])
+@pytest.mark.parametrize("outage", [10, whole(30)])
 def test_calls_that_wait_for_their_circuit_until_their_time_is_over_do_not_keep_it_open(outage: int) -> None:
     """Who has waited longest has no time left for an answer. As a probe it would say that a host is down which is well,
     and those behind it, one after the other, would say the same for ever."""

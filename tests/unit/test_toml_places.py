@@ -223,28 +223,28 @@ def test_what_is_no_toml_has_no_wrong_place_and_ends(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "a = [" + "1, " * 300_000 + "]",
-        "[" + "a" * 500_000 + "]\n" + "".join(f"k{number} = 1\n" for number in range(40_000)),
-        "".join(f"[a{number}.{'b.' * 200}c]\nd = 1\n" for number in range(2_000)),
-        'a = """' + '""x' * 300_000 + '"""',
-        "#" * 500_000 + "\n" + " " * 500_000 + "a = 1",
-        "[[a]]\n" * 150_000,
-        "a = '" + "x" * 900_000 + "'",
-        "a = 1" + " " * 900_000,
-        "\n" * 900_000 + "a = 1\n",
+        "a = [" + "1, " * 150_000 + "]",
+        "[" + "a" * 250_000 + "]\n" + "".join(f"k{number} = 1\n" for number in range(20_000)),
+        "".join(f"[a{number}.{'b.' * 200}c]\nd = 1\n" for number in range(1_000)),
+        'a = """' + '""x' * 150_000 + '"""',
+        "#" * 250_000 + "\n" + " " * 250_000 + "a = 1",
+        "[[a]]\n" * 75_000,
+        "a = '" + "x" * 450_000 + "'",
+        "a = 1" + " " * 450_000,
+        "\n" * 450_000 + "a = 1\n",
     ],
     ids=lambda text: f"{text[:8]!r}",
 )
-def test_a_megabyte_of_anything_takes_seconds_at_most(text: str) -> None:
+def test_half_a_megabyte_of_anything_takes_seconds_at_most(text: str) -> None:
     def stop(*_: object) -> None:
-        raise AssertionError("more than 20 s of CPU")
+        raise AssertionError("more than 5 s of CPU")
 
     before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, 20)
+    signal.setitimer(signal.ITIMER_PROF, 5)
     try:
         begin = time.process_time()
         places(text)
-        assert time.process_time() - begin < 20
+        assert time.process_time() - begin < 5
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)

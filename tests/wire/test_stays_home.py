@@ -26,7 +26,7 @@ from tests.ranges import some
 
 pytestmark = [pytest.mark.once, pytest.mark.both_drivers]
 
-COUNT = int(os.environ.get("SLEEPWALKER_FUZZ", some(600, 2000)))
+COUNT = int(os.environ.get("SLEEPWALKER_FUZZ", some(300, 900)))
 SEED = int(os.environ.get("SLEEPWALKER_SEED") or int.from_bytes(os.urandom(4)))
 
 SECRET = "canary7d1f"
