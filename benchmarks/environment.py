@@ -1,6 +1,6 @@
 """Environment variables of a known number, for requests reads them at every call.
 
-It looks for proxies in them, before Python 3.13 by going through all of them twice, and for a netrc file in the home
+It looks for proxies in them, with Python 3.11 by going through all of them twice, and for a netrc file in the home
 folder. What a bare request costs would otherwise depend on whose shell this is.
 """
 
