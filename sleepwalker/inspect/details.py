@@ -196,6 +196,7 @@ def _that_saw_it(processes: Sequence[tuple[float, float]]) -> int:
 
 def _events(session: Session, episodes: Sequence[Episode], within: str, sampled: Collection[str]) -> None:
     kind = "coalesce(error, status::VARCHAR)"
+    most = f"mode({kind} ORDER BY {kind})"  # in order: of kinds as frequent, DuckDB would take now one, now another
     refusals = ", ".join(map(literal, REJECTIONS))
     for at, failed, opened, told, would_open, scheduled, *errors in session.rows(f"""
             SELECT id, count(*) FILTER (event = 'attempt.failed'),
@@ -203,10 +204,10 @@ def _events(session: Session, episodes: Sequence[Episode], within: str, sampled:
                 count(*) FILTER (event = 'breaker.opened' AND rule = 'fleet'),
                 count(*) FILTER (event = 'breaker.opened' AND observed),
                 count(*) FILTER (event = 'retry.scheduled'),
-                mode({kind}) FILTER (event = 'attempt.failed'),
-                mode({kind}) FILTER (event = 'request.failed' AND coalesce(error, '') NOT IN ({refusals})),
-                mode(cause) FILTER (event IN ('host.broken', 'breaker.opened')),
-                mode({kind}) FILTER (event = 'request.failed')
+                {most} FILTER (event = 'attempt.failed'),
+                {most} FILTER (event = 'request.failed' AND coalesce(error, '') NOT IN ({refusals})),
+                mode(cause ORDER BY cause) FILTER (event IN ('host.broken', 'breaker.opened')),
+                {most} FILTER (event = 'request.failed')
             FROM events AS told {within} WHERE event <> 'request.finished' GROUP BY id"""):
         one = episodes[at]
         one.sends_failed, one.opened, one.told, one.would_open = failed, opened, told, would_open

@@ -106,6 +106,16 @@ def test_a_healthy_log_has_no_trouble(made: Made, make: Callable[[], list[str]])
     assert not report.trouble
 
 
+def test_of_errors_that_came_equally_often_the_first_by_name_is_told_however_the_log_is_read(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB took the one that it met first: in a log too long for tables, it may meet them in another order."""
+    lines = [failed(at, error=("ReadTimeout", "ConnectError")[at % 2]) for at in range(60)]
+    assert [one.error for one in made(*lines).episodes] == ["ConnectError"]
+    monkeypatch.setattr("sleepwalker.inspect.session._KEPT", 0)
+    assert [one.error for one in made(*lines).episodes] == ["ConnectError"]
+
+
 def test_failed_calls_are_not_all_is_well(made: Made) -> None:
     [finding] = made(*(failed(at) if at % 100 == 37 else answered(at) for at in range(3000))).findings
     assert finding.which == "No outage: 3,000 calls to 1 host, 99 % answered; 30 calls failed, spread over the time"

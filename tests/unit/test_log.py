@@ -65,7 +65,6 @@ def into(entries: Entries) -> Processor:
 #: it and ends, as any program does; the parent prints the exit code.
 _IMPORTED = """
 import json
-import json
 import logging
 import os
 import sys
