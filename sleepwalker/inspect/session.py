@@ -271,7 +271,7 @@ class Session:
 
     @contextlib.contextmanager
     def ask(self, statement: str) -> Iterator[QueryResult]:
-        """Run a user's query, in SQL. Nothing more can be loaded afterwards.
+        """Run a user's query, in SQL, after `use`. Nothing more can be loaded afterwards.
 
         It runs on a read-only connection without access to files, network and settings. Raises `InspectError` with the
         text of DuckDB's error.

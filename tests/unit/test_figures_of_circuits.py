@@ -17,7 +17,9 @@ RESULT = many_machines.read()
 
 def rows(table: str, **values: Collection[object]) -> list[dict[str, Any]]:
     """The rows of a table that have one of these values each."""
-    return [row for row in RESULT[table] if all(row[name] in among for name, among in values.items())]
+    found = [row for row in RESULT[table] if all(row[name] in among for name, among in values.items())]
+    assert found, "the table has no such row"
+    return found
 
 
 def test_the_tables_of_the_page_are_those_of_the_committed_result() -> None:

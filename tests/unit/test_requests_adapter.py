@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -233,6 +234,8 @@ def test_without_a_policy_calls_follow_that_of_their_host(server: responses.Requ
         (Timeout(), 2, 6),
         (Timeout(total=1), 1, pytest.approx(1, abs=0.5)),  # less what has passed of it
         (100, 2, 6),
+        (Fraction(1, 2), 0.5, 0.5),
+        (10**400, 2, 6),
     ],
 )
 def test_the_shorter_of_both_timeouts_holds(

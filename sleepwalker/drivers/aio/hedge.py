@@ -62,9 +62,11 @@ async def hedge(
             await _cancelled(under_way, release)
             return following, outcomes[-1]
     except BaseException:
-        for outcome in outcomes:
-            release(outcome.response)
-        await _cancelled(under_way, release)
+        try:
+            for outcome in outcomes:
+                release(outcome.response)
+        finally:
+            await _cancelled(under_way, release)
         raise
 
 

@@ -273,6 +273,12 @@ def limits_of(timeout: Any) -> tuple[float, float]:
 def _limit(seconds: Any) -> float:
     if seconds is None or seconds is Timeout.DEFAULT_TIMEOUT:
         return math.inf
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+    try:
+        limit = 0.0 if isinstance(seconds, bool | str | bytes) else float(seconds)
+    except OverflowError:
+        limit = math.inf
+    except (TypeError, ValueError):
+        limit = 0.0
+    if not limit > 0:
         raise ValueError(f"timeout must be a positive number of seconds, or None for no limit, not {seconds!r:.80}")
-    return float(seconds)
+    return limit
