@@ -31,7 +31,7 @@ from sleepwalker.events import CallEvent, Event, RequestFailed, RequestFinished,
 from tests.both_drivers import threads_only
 from tests.unit.engine_driver import World, answer
 
-pytestmark = pytest.mark.both_drivers("tests.unit.manager_driver")
+pytestmark = [pytest.mark.both_drivers("tests.unit.manager_driver"), pytest.mark.once]
 
 #: A circuit that opens at the first failure, and for long.
 OPEN: dict[str, Any] = {"consecutive_for": 0, "consecutive": 1, "open_for": 600, "open_max": 600, "ramp": 0}

@@ -25,6 +25,8 @@ from sleepwalker.fleet.store import Said, Store, StoreError, View
 from sleepwalker.fleet.stores import open_store
 from tests.terminal import Screen
 
+pytestmark = pytest.mark.once
+
 PAY, MAIL = "https://pay.example.com", "https://mail.example.com"
 BROKEN, FINE = View("broken", cause="ConnectError", lasted=2.0), View("fine")
 

@@ -24,6 +24,8 @@ from tests.terminal import Screen
 
 Output = pytest.CaptureFixture[str]
 
+pytestmark = pytest.mark.once
+
 CONTENT = os.urandom(300_000)
 SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 WRONG = f"sha256:{'0' * 64}"

@@ -31,6 +31,8 @@ from tests.fleet_model import Model
 from tests.memory import folder_in_memory
 from tests.ranges import some
 
+pytestmark = pytest.mark.once
+
 A, B, C = "https://a.example.com", "https://b.example.com", "https://c.example.com"
 #: In units: so long that no test lives to see its end, and so short that a test can wait for it.
 LONG, SHORT = 600.0, 2.0

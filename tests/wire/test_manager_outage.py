@@ -29,7 +29,8 @@ from sleepwalker import ConnectionError as OurConnectionError
 from sleepwalker.connection.hook import ConnectionHook
 from sleepwalker.events import ConnectionEvicted, Event, HostBroken, HostRecovered
 
-pytestmark = pytest.mark.both_drivers
+#: Once: it takes ten seconds, and hardly depends on the interpreter.
+pytestmark = [pytest.mark.both_drivers, pytest.mark.once]
 
 THREADS = 16
 #: How long the host is down, in seconds: several times as long as its circuit stays open.
