@@ -240,7 +240,7 @@ def _timed_out(lookup: Lookup, asked: Asked, flight: Flight, began: float) -> Ma
     """The connection that stays until the hooks return another one, if there is one; else an error."""
     seen = yield from look(lookup, asked)
     now, slot = lookup.clock.monotonic(), seen.slot
-    if slot is not None and slot.ready:
+    if slot is not None and slot.ready and lookup.isolated_by(slot) is None:
         fault = slot.fault(now, seen.closed)
         if fault is None or slot.keeps(fault):
             return Found(seen.conn)

@@ -531,3 +531,18 @@ class LookupMachine(RuleBasedStateMachine):
 
 LookupMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)
 TestLookup = LookupMachine.TestCase
+
+
+def test_a_find_whose_time_is_over_gets_no_connection_of_a_host_that_was_isolated_meanwhile() -> None:
+    """A connection that was added by hand stays whatever is wrong with it, but not for an isolated host."""
+    state, host = LookupMachine(), "https://a.test"
+    state.start()
+    state.a_connection_is_added(host=host)
+    state.a_connection_is_closed_by_its_user(data=SimpleNamespace(draw=lambda _: host))
+    state.a_caller_finds(host=host, seconds=2.0)
+    state.an_operator_does_something(host=host, what="forget")
+    state.a_connection_is_added(host=host)
+    state.an_operator_does_something(host=host, what="isolate")
+    state.a_connection_is_added(host=host)
+    state.time_passes(seconds=3.0)
+    state.teardown()
