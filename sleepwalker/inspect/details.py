@@ -162,7 +162,7 @@ def _calls(
     failed_sends = f"""
         SELECT id, file, pid, count(*) FROM events AS told {within} WHERE event = 'attempt.failed'
         GROUP BY id, file, pid"""
-    for at, file, pid, count in session.rows(failed_sends) if session.has("attempt.failed") else ():
+    for at, file, pid, count in session.rows(failed_sends, "attempt.failed"):
         process = of[file, pid].number
         bad, calls = seen[at].get(process, (0.0, 0.0))
         # A process with a failed send has seen it, even if a retry saved the call.
@@ -223,12 +223,11 @@ def _circuits(
     session: Session, episodes: Sequence[Episode], within: str, of: Mapping[tuple[int, int | None], Process]
 ) -> None:
     """Count the processes in which circuits opened."""
-    if not session.has("breaker.opened"):
-        return
     seen: list[set[int]] = [set() for _ in episodes]
-    for at, file, pid in session.rows(f"""
-            SELECT DISTINCT id, file, pid FROM events AS told {within}
-            WHERE event = 'breaker.opened' AND NOT coalesce(observed, false)"""):
+    opened = f"""
+        SELECT DISTINCT id, file, pid FROM events AS told {within}
+        WHERE event = 'breaker.opened' AND NOT coalesce(observed, false)"""
+    for at, file, pid in session.rows(opened, "breaker.opened"):
         seen[at].add(of[file, pid].number)
     for one, numbers in zip(episodes, seen, strict=True):
         one.opened_in = len(numbers)

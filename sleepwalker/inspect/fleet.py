@@ -139,8 +139,7 @@ def read(session: Session, of: Mapping[tuple[int, int | None], Process], chosen:
     joined_or_lost = f"""
         SELECT {seconds("time")}, event, file, pid, host, service, reason FROM everything
         WHERE event IN ('fleet.joined', 'fleet.lost') AND {until} AND {dated} ORDER BY time, file, line"""
-    rows = session.rows(joined_or_lost) if session.has("fleet.") else []
-    for time, event, file, pid, store, service, reason in rows:
+    for time, event, file, pid, store, service, reason in session.rows(joined_or_lost, "fleet."):
         fleet, process = (store, service or ""), of[file, pid].number
         members.setdefault(process, set()).add(fleet)
         # Each manager of a process joins by itself: the process is back when all of them are.
@@ -159,7 +158,7 @@ def read(session: Session, of: Mapping[tuple[int, int | None], Process], chosen:
     from_others = f"""
         SELECT DISTINCT file, pid FROM everything
         WHERE (event LIKE 'host.%' OR event LIKE 'breaker.%') AND "by" = 'fleet' AND {until} AND {dated}"""
-    if session.has("host.", "breaker.") and (told := session.rows(from_others)):
+    if told := session.rows(from_others, "host.", "breaker."):
         known = {name for mine in members.values() for name in mine}
         for file, pid in told:
             members.setdefault(of[file, pid].number, known if len(known) == 1 else {_UNKNOWN})

@@ -31,14 +31,10 @@ class _Run:
 
 def hook_episodes(session: Session, of: Mapping[tuple[int, int | None], Process], dated: str) -> list[Episode]:
     """The episodes in which hooks failed or hung, by the name that was asked for."""
-    if not session.has("connection.hook_failed", "connection.hook_slow"):
-        return []
-    names = [
-        name
-        for (name,) in session.rows(f"""
-            SELECT DISTINCT host FROM events
-            WHERE event IN ('connection.hook_failed', 'connection.hook_slow') AND {dated}""")
-    ]
+    failed_or_slow = f"""
+        SELECT DISTINCT host FROM events
+        WHERE event IN ('connection.hook_failed', 'connection.hook_slow') AND {dated}"""
+    names = [name for (name,) in session.rows(failed_or_slow, "connection.hook_failed", "connection.hook_slow")]
     if not names:
         return []
     runs: dict[tuple[str, int], _Run] = {}

@@ -92,12 +92,13 @@ def make(session: Session, chosen: Filter, runbook: str | None = None) -> Report
         series=lists.series(session, charted, first, end, float(step), dated),
         rejections={
             by: lists.whole(count)
-            for by, count in session.rows("""
+            for by, count in session.rows(
+                """
                 SELECT rejected_by, sum(weight) FROM calls WHERE rejected_by IS NOT NULL GROUP BY ALL ORDER BY 2 DESC, 1
-            """)
-        }
-        if session.has("request.failed")
-        else {},
+                """,
+                "request.failed",
+            )
+        },
         answers_logged=answers_logged,
         processes=len({process.number for process in processes.values()}),
         misdated=events - known,
@@ -119,9 +120,7 @@ def _answers_logged(session: Session) -> bool:
     if session.has("request.finished"):
         return True
     well = "event IN ('host.recovered', 'breaker.closed') AND NOT coalesce(observed, false)"
-    if session.has("host.recovered", "breaker.closed") and session.rows(
-        f"SELECT 1 FROM everything WHERE {well} LIMIT 1"
-    ):
+    if session.rows(f"SELECT 1 FROM everything WHERE {well} LIMIT 1", "host.recovered", "breaker.closed"):
         return False
     if not session.has("attempt.failed"):
         return True

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from sleepwalker.clock import SYSTEM_CLOCK, Clock
@@ -88,9 +87,7 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -248,11 +245,13 @@ class Session:
         return chosen
 
     def has(self, *begins: str) -> bool:
-        """Whether the log has events whose names begin so. If not, no query for them is needed."""
+        """Whether the log has events whose names begin so."""
         return any(event.startswith(begins) for event in self._events)
 
-    def rows(self, question: str) -> list[Row]:
-        """The rows of one of our own queries."""
+    def rows(self, question: str, *about: str) -> list[Row]:
+        """The rows of one of our own queries. None, without asking, if the log has no events that it is `about`."""
+        if about and not self.has(*about):
+            return []
         return self._aside.do(lambda: self._conn.execute(question).fetchall(), self._conn.interrupt)
 
     def _run(self, statement: str) -> None:

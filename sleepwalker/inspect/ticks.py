@@ -106,15 +106,14 @@ def ticks(
     sends = f"""
         SELECT host, {_number(interval)}, count(*), {_BEGAN}, {_seconds("max(time)")}
         FROM events WHERE event = 'attempt.failed' AND {dated} GROUP BY ALL"""
-    for host, number, count, first, last in session.rows(sends) if session.has("attempt.failed") else ():
+    for host, number, count, first, last in session.rows(sends, "attempt.failed"):
         one = tick(host, number)
         one.sends_failed, one.first_bad, one.last_bad = count, first, last
     for host, number, count, first, last in _slow(session, interval, usual, dated):
         one = tick(host, number)
         one.slow, one.first_slow, one.last_slow = count, first, last
-    hosts = {*found, *also}
-    if session.has("request.failed"):
-        hosts |= {host for (host,) in session.rows("SELECT DISTINCT host FROM calls WHERE NOT answered")}
+    failed = "SELECT DISTINCT host FROM calls WHERE NOT answered"
+    hosts = {*found, *also, *(host for (host,) in session.rows(failed, "request.failed"))}
     if not hosts:
         return {}
     chosen = ", ".join(map(literal, sorted(hosts)))
