@@ -202,13 +202,11 @@ async def _full(get: Getting, hosts: list[str], tasks: int, seconds: float) -> d
     end = loop.time() + seconds
 
     async def some(host: str) -> None:
-        now = loop.time()
         while True:  # one call at least, however busy the machine is
-            begun = now
+            begun = loop.time()
             await get(host, PATH)
-            now = loop.time()
-            each.append(now - begun)
-            if now >= end:
+            each.append(loop.time() - begun)
+            if loop.time() >= end:
                 return
 
     return await _timed([some(hosts[number % HOSTS]) for number in range(tasks)], each)

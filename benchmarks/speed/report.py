@@ -60,7 +60,7 @@ def _worst_of_a_megabyte(result: Result) -> float:
     return max(ratio(result, kind, group) for group in groups for kind in ("wall", "cpu", "p99"))
 
 
-#: Variables of an ordinary process, and what its calls have been measured as.
+#: The calls of a process as a shell starts it.
 _USUAL = ENVIRONMENTS[35]
 
 TARGETS = (
