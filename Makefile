@@ -29,7 +29,7 @@ demo: setup  ## Send real traffic to a fleet of flaky servers on this machine, w
 
 test: setup  ## Run all tests, side by side: four to seven minutes on two cores
 	@scripts/system-packages
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest --processes=auto $(ARGS)
 
 conformance: setup  ## Run the examples of RFC 6570, 8288 and 9110, of TOML and of WHATWG's hosts; `make test` does, too
 	@$(BIN)/python -m pytest -q tests/conformance $(ARGS)
@@ -58,7 +58,7 @@ reference: setup  ## Write the generated pages of docs/reference anew
 .PHONY: pictures
 pictures: setup  ## Take the pictures of docs/pictures anew, from the pages and commands as they are
 	@scripts/system-packages
-	@PICTURES=anew $(BIN)/python -m pytest -q -n 0 tests/wire/test_pictures.py $(ARGS)
+	@PICTURES=anew $(BIN)/python -m pytest -q tests/wire/test_pictures.py $(ARGS)
 
 .PHONY: release-check
 release-check: setup  ## Build wheel, source archive and site, and check that they can be released; uploads nothing

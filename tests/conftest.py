@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import re
@@ -30,6 +31,9 @@ _PACKAGES: dict[str, str] = {
         if line.strip() and not line.startswith("#")
     )
 }
+
+#: A descriptor of what was stderr when pytest began.
+_STDERR = pytest.StashKey[int]()
 
 #: How long all tests take; README.md, CONTRIBUTING.md and `make help` say so, too.
 _TAKES = "four to seven minutes on two cores"
@@ -88,6 +92,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # Side by side, tests are told how wide the terminal is; what they start would fit its lines to that.
     os.environ.pop("COLUMNS", None)
+    config.stash[_STDERR] = os.dup(2)  # tests' output is kept elsewhere
     gc.disable()  # until all tests are collected: what is made before that stays
     settings.load_profile("ci" if _in_ci() else "desk")
     look_at_the_whole(in_ci=_in_ci(), here=_in_ci() and "not selftest" not in config.option.markexpr)
@@ -125,24 +130,31 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.enable()
 
 
-#: Seconds between two times at which what a process has imported meanwhile is kept out of collections.
-_FREEZE_EVERY = 5.0
-_frozen_at = 0.0
+#: Seconds after which a test that hangs prints every thread's stack.
+_HANGS = 120.0
+#: Seconds between two times at which that is put off, and what was imported meanwhile is kept out of collections.
+_EVERY = 5.0
+_done_at = 0.0
 
 
-def _keep_imports_out_of_collections() -> None:
-    """Some tests collect after each of hundreds of steps, each time through all that tests before them imported."""
-    global _frozen_at
-    if time.monotonic() - _frozen_at > _FREEZE_EVERY:
+def _now_and_then(config: pytest.Config) -> None:
+    """What would cost too much before each test.
+
+    Some tests collect after each of hundreds of steps, each time through all that tests before them imported. And
+    pytest's own `faulthandler_timeout` starts and ends a thread for each test: a tenth of the time of small ones.
+    """
+    global _done_at
+    if time.monotonic() - _done_at > _EVERY:
         gc.collect()
         gc.freeze()
-        _frozen_at = time.monotonic()
+        faulthandler.dump_traceback_later(_HANGS, file=config.stash[_STDERR])
+        _done_at = time.monotonic()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture, for a fixture may start the program."""
-    _keep_imports_out_of_collections()
+    _now_and_then(item.config)
     for mark in item.iter_markers("needs"):
         for name in mark.args:
             _require(name)
@@ -150,8 +162,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write down how the run ended: CI runs failed tests once more, but not where others were never run."""
+    faulthandler.cancel_dump_traceback_later()
     cache = getattr(session.config, "cache", None)
-    if cache is not None and not hasattr(session.config, "workerinput"):
+    if cache is not None:
         cache.set("exitstatus", int(exitstatus))
 
 

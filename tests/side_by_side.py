@@ -1,8 +1,8 @@
-"""How `make test` runs tests side by side: which of them stay together, and which come first.
+"""How `make test` runs tests side by side: `pytest --processes=auto` collects them once, and forks what runs them.
 
-pytest-xdist starts the processes and brings their reports together. All of them collect the same tests; the first one
-writes down in which units they may be handed out, for only there marks and fixtures are known, and the `Scheduler` in
-the process that reports hands a unit to a process that has run out of tests.
+Each process holds all tests that were collected, and is told which of them to run, a unit of some at a time; it sends
+back one message for each test. pytest-xdist, which did this before, has each process collect all tests anew, and sends
+five messages for each test: a sixth of the whole run's CPU time.
 
 - Tests that share a fixture of their module or class are one unit: it is often a benchmark's run.
 - So are tests of a browser, for it takes a second to start.
@@ -12,79 +12,87 @@ the process that reports hands a unit to a process that has run out of tests.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
-import json
+import multiprocessing
 import os
+import signal
+import sys
 import tempfile
+import threading
+import time
+import traceback
+import warnings
 from collections import deque
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, NoReturn
 
 import pytest
-
-if TYPE_CHECKING:
-    from xdist.workermanage import WorkerController
+from _pytest import runner  # `runtestprotocol` and `pytest_sessionfinish` have no public names; rerun plugins use them, too
 
 #: So many tests of a file are handed out at once. Fewer would balance the processes better at the end of the run, but
 #: each message costs time.
 _AT_ONCE = 12
 
-#: Folders in the order in which their tests are begun: what waits most comes first, for it may take long.
-_FIRST = ("tests/wire/", "tests/test_docs.py", "tests/services/", "tests/unit/")
+#: Folders whose tests wait more than they work. They and the others are begun in turns, so that cores have work.
+_WAITING = ("tests/wire/", "tests/test_docs.py")
 
-#: Where the first process leaves its plan, in what the reporting one tells it.
-_PLAN = "plan_of_units"
+#: A set-up or tear-down of so many seconds is told of: it may be among the slowest.
+_LONG = 1.0
 
-_FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+#: Seconds that a process has to end once it was told to.
+_PATIENCE = 10.0
+
+_COUNT = pytest.StashKey[int]()
+_REPORTS = pytest.StashKey[list[pytest.TestReport]]()
 
 Unit = list[int]
 """Tests, by their index among those that were collected."""
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Three for each core: most tests wait more than they work. Each collects all tests anew, so more do not pay."""
-    if told := os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
-        return int(told)
-    return min(3 * len(os.sched_getaffinity(0)), 12)
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("side by side").addoption(
+        "--processes",
+        metavar="N",
+        default="1",
+        help="run tests in so many processes; 'auto': four for each core, since most tests wait more than they work",
+    )
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: WorkerController) -> None:
-    config = node.config
-    if _FOLDER not in config.stash:
-        folder = config.stash[_FOLDER] = tempfile.TemporaryDirectory(prefix="side-by-side-")
-        config.add_cleanup(folder.cleanup)
-    node.workerinput[_PLAN] = f"{config.stash[_FOLDER].name}/plan.json"
+def processes(config: pytest.Config) -> int:
+    """How many were asked for; 0 if pytest's own process is to run the tests."""
+    asked = config.getoption("--processes")
+    if asked == "auto":
+        count = min(4 * len(os.sched_getaffinity(0)), 16)
+    elif asked.isdecimal():
+        count = int(asked)
+    else:
+        raise pytest.UsageError(f"--processes is {asked!r}: give a number of processes, or 'auto'")
+    return 0 if count < 2 or config.option.usepdb or config.option.collectonly else count
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config) -> Scheduler | None:
-    return Scheduler(config) if config.getvalue("dist") == "load" else None
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if count := processes(config):
+        if reporter := config.pluginmanager.getplugin("terminalreporter"):
+            reporter.showfspath = False  # tests of many files end in any order
+        config.stash[_COUNT] = count
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    count = config.stash.get(_COUNT, 0)
+    return f"side by side: {count} processes" if count else None
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection(session: pytest.Session) -> None:
-    """In a fresh checkout each process compiles its share of the files first, and finds the others' share compiled."""
-    told = getattr(session.config, "workerinput", None)
-    if told is None:
-        return
-    folders = [folder for argument in session.config.args if (folder := Path(argument).resolve()).is_dir()]
-    files = sorted(path for folder in folders for path in folder.rglob("test_*.py"))
-    for path in files[int(told["workerid"].removeprefix("gw")) :: told["workercount"]]:
-        name = ".".join(path.relative_to(session.config.rootpath).with_suffix("").parts)
-        # What fails here does so again when it is collected, where it is told of.
-        with contextlib.suppress(Exception, pytest.skip.Exception):
-            importlib.import_module(name)
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist tells the reporting process of the collection, which then looks for the plan
-def pytest_collection_finish(session: pytest.Session) -> None:
-    told = getattr(session.config, "workerinput", {})
-    if told.get("workerid") == "gw0":
-        Path(told[_PLAN]).write_text(json.dumps(plan(session.items)), encoding="utf-8")
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    count = session.config.stash.get(_COUNT, 0)
+    failed = session.testsfailed and not session.config.option.continue_on_collection_errors
+    if not count or failed or not session.items:
+        return None  # pytest's own loop, which knows what to say
+    with tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True) as folder:
+        _Run(session, folder).run(count)
+    return True
 
 
 def plan(items: Sequence[pytest.Item]) -> list[Unit]:
@@ -102,7 +110,17 @@ def plan(items: Sequence[pytest.Item]) -> list[Unit]:
             else:
                 loose.append(index)
         units += (loose[at : at + _AT_ONCE] for at in range(0, len(loose), _AT_ONCE))
-    return sorted(units, key=lambda unit: _rank(items[unit[0]]))
+    long = [unit for unit in units if _takes_long(items[unit[0]])]
+    others = [unit for unit in units if not _takes_long(items[unit[0]])]
+    waiting = [unit for unit in others if items[unit[0]].nodeid.startswith(_WAITING)]
+    working = [unit for unit in others if not items[unit[0]].nodeid.startswith(_WAITING)]
+    return long + _in_turns(waiting, working)
+
+
+def _in_turns(first: Sequence[Unit], second: Sequence[Unit]) -> list[Unit]:
+    """Both, each spread evenly over the whole."""
+    placed = [((at + 0.5) / len(units), unit) for units in (first, second) for at, unit in enumerate(units)]
+    return [unit for _, unit in sorted(placed, key=lambda pair: pair[0])]
 
 
 def _kept_together(item: pytest.Item) -> str | None:
@@ -117,98 +135,218 @@ def _kept_together(item: pytest.Item) -> str | None:
     return None
 
 
-def _rank(item: pytest.Item) -> tuple[bool, int]:
-    place = next((at for at, folder in enumerate(_FIRST) if item.nodeid.startswith(folder)), len(_FIRST))
-    takes_long = item.get_closest_marker("long") or item.get_closest_marker("selftest")
-    return not takes_long, place
+def _takes_long(item: pytest.Item) -> bool:
+    return bool(item.get_closest_marker("long") or item.get_closest_marker("selftest"))
 
 
-class Scheduler:
-    """Hands units of tests to processes; a scheduler of pytest-xdist's, which calls a process a node.
+class _Process:
+    """A process that runs tests, as the reporting one knows it."""
 
-    A process runs a test only when it was sent another one or was told that there will be none: it tears down what the
-    next one does not use. So each is kept two tests ahead.
+    def __init__(self, pid: int, tests: Connection) -> None:
+        self.pid = pid
+        self.tests = tests
+        #: What it has still to do; the first is what it does now.
+        self.sent: deque[int] = deque()
+        self.told_the_end = False
+
+    def end(self) -> int:
+        """Wait until it has ended, for some time kindly; its exit code, negative for a signal."""
+        self.tests.close()
+        late = time.monotonic() + _PATIENCE
+        while (ended := os.waitpid(self.pid, os.WNOHANG))[0] == 0:
+            if time.monotonic() > late:
+                os.kill(self.pid, signal.SIGKILL)
+            time.sleep(0.01)
+        return os.waitstatus_to_exitcode(ended[1])
+
+
+class _Run:
+    """Hands units of tests to processes, and reports.
+
+    A process runs a test only when it knows the next one or that there will be none: it tears down what the next one
+    does not use. So each is kept two tests ahead.
     """
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-        self._expected = len(config.getvalue("tx"))
-        self._collections: dict[WorkerController, list[str]] = {}
-        self._tests: list[str] | None = None
-        self._units: deque[Unit] = deque()
-        #: What each process has still to do; the first is what it does now.
-        self._sent: dict[WorkerController, Unit] = {}
+    def __init__(self, session: pytest.Session, folder: str) -> None:
+        self._session = session
+        self._config = session.config
+        self._folder = folder
+        self._units = deque(plan(session.items))
+        self._processes: dict[Connection, _Process] = {}
+        self._numbers = itertools.count()
 
-    @property
-    def nodes(self) -> list[WorkerController]:
-        return list(self._sent)
+    def run(self, count: int) -> None:
+        try:
+            for _ in range(min(count, len(self._units))):
+                self._start()
+            while self._processes:
+                for tests in wait(list(self._processes)):
+                    self._hear(self._processes[tests])  # type: ignore[index]
+                if self._session.shouldfail:
+                    raise self._session.Failed(self._session.shouldfail)
+                if self._session.shouldstop:
+                    raise self._session.Interrupted(self._session.shouldstop)
+        finally:
+            for process in self._processes.values():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGINT)
+            for process in self._processes.values():
+                process.end()
 
-    @property
-    def collection_is_completed(self) -> bool:
-        return len(self._collections) >= self._expected
+    def _start(self) -> None:
+        _no_other_threads()
+        ours, theirs = multiprocessing.Pipe()
+        number = next(self._numbers)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if (pid := os.fork()) == 0:
+            ours.close()
+            for tests in self._processes:
+                tests.close()
+            _work(self._session, theirs, f"{self._folder}/{number}")
+        theirs.close()
+        process = self._processes[ours] = _Process(pid, ours)
+        self._feed(process)
 
-    @property
-    def tests_finished(self) -> bool:
-        return self.collection_is_completed and not self._units and all(len(sent) < 2 for sent in self._sent.values())
+    def _feed(self, process: _Process) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it died, which is found when it is heard
+            while self._units and len(process.sent) < 2:
+                unit = self._units.popleft()
+                process.sent.extend(unit)
+                process.tests.send(unit)
+            if not self._units and not process.told_the_end:
+                process.told_the_end = True
+                process.tests.send(None)
 
-    @property
-    def has_pending(self) -> bool:
-        return bool(self._units or any(self._sent.values()))
+    def _hear(self, process: _Process) -> None:
+        try:
+            index, reports, warned = process.tests.recv()
+        except (EOFError, ConnectionResetError):
+            self._gone(process)
+            return
+        process.sent.remove(index)
+        for warning in warned:
+            self._config.hook.pytest_warning_recorded.call_historic(kwargs=warning)
+        for data in reports:
+            self._report(self._config.hook.pytest_report_from_serializable(config=self._config, data=data))
+        item = self._session.items[index]
+        self._config.hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        self._feed(process)
 
-    def add_node(self, node: WorkerController) -> None:
-        self._sent[node] = []
-
-    def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
-        self._collections[node] = list(collection)
-
-    def schedule(self) -> None:
-        """When all have collected, and again when one has that came in place of another."""
-        if self._tests is None:
-            first, *others = self._collections.values()
-            if any(other != first for other in others):
-                self._config.hook.pytest_collectreport(report=_differ(first, others))
-                return
-            self._tests = first
-            told = next(iter(self._collections)).workerinput[_PLAN]
-            self._units.extend(json.loads(Path(told).read_text(encoding="utf-8")))
-        for node in self.nodes:
-            self._feed(node)
-
-    def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
-        self._sent[node].remove(item_index)
-        self._feed(node)
-
-    def mark_test_pending(self, item: str) -> None:
-        """For plugins that want a test once more; none of ours does."""
-        raise NotImplementedError
-
-    def remove_pending_tests_from_node(self, node: WorkerController, indices: Sequence[int]) -> None:
-        """What a process gave back, which none is asked for here."""
-        raise NotImplementedError
-
-    def remove_node(self, node: WorkerController) -> str | None:
-        """A process has ended. Where it died, the test that it ran; what else was sent to it goes to others."""
-        died_in, *left = self._sent.pop(node) or [None]
+    def _gone(self, process: _Process) -> None:
+        """It has run all its tests, or it died: in the first of those that it had, and others get the rest."""
+        del self._processes[process.tests]
+        code = process.end()
+        if not process.sent:
+            return
+        item, *left = self._session.items[process.sent.popleft()], *process.sent
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        text = f"The process that ran this test {how}. What it said, if anything, stands above or in its output."
+        self._report(pytest.TestReport(item.nodeid, item.location, {}, "failed", text, "call"))
         if left:
             self._units.appendleft(left)
-        for other in self.nodes:
-            self._feed(other)
-        return None if died_in is None else self._collections[node][died_in]
+        if self._units:
+            self._start()
 
-    def _feed(self, node: WorkerController) -> None:
-        if node.shutting_down or node not in self._collections:
-            return
-        while self._units and len(self._sent[node]) < 2:
-            self._send(node, self._units.popleft())
-        if not self._units:
-            node.shutdown()
-
-    def _send(self, node: WorkerController, unit: Unit) -> None:
-        self._sent[node] += unit
-        node.send_runtest_some(unit)
+    def _report(self, report: pytest.TestReport) -> None:
+        self._config.hook.pytest_runtest_logreport(report=report)
 
 
-def _differ(first: list[str], others: list[list[str]]) -> pytest.CollectReport:
-    """Only one process had these tests: names that are made from what changes from process to process."""
-    names = sorted(set().union(*(set(first) ^ set(other) for other in others)))[:10]
-    return pytest.CollectReport("", "failed", f"Collected by some processes and not by others: {names}", None, [])
+def _no_other_threads() -> None:
+    if len(others := threading.enumerate()) > 1:
+        raise pytest.UsageError(
+            f"A file of tests started threads when it was imported ({others[1:]}), and a fork would lose them: "
+            "start them in a fixture, or run with --processes=1"
+        )
+
+
+# -- in a process that runs tests ------------------------------------------------------------------
+
+
+def _work(session: pytest.Session, tests: Connection, folder: str) -> NoReturn:
+    """Run the tests that come, and leave without the clean-up that is for the process that was forked."""
+    code = 1
+    try:
+        os.mkdir(folder)
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = folder  # `tmp_path` counts up, looking at what is there
+        _capture_anew(session.config)
+        try:
+            _run_all(session, tests)
+            code = 0
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # it may come from the terminal and once more from there
+            runner.pytest_sessionfinish(session)
+    except (KeyboardInterrupt, EOFError, BrokenPipeError):
+        pass  # told to end, or the reporting process is gone
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _capture_anew(config: pytest.Config) -> None:
+    """Where output is kept: the file of the process that was forked has one position for all that share it."""
+    manager = config.pluginmanager.getplugin("capturemanager")
+    if manager is not None:
+        manager.stop_global_capturing()
+        manager.start_global_capturing()
+        manager.suspend_global_capture()
+
+
+def _run_all(session: pytest.Session, tests: Connection) -> None:
+    config = session.config
+    reports: list[pytest.TestReport] = []
+    config.stash[_REPORTS] = reports
+    warned = _Warned()
+    config.pluginmanager.register(warned)
+    for index, following in itertools.pairwise(_told(tests)):
+        assert index is not None
+        next_one = None if following is None else session.items[following]
+        config.hook.pytest_runtest_protocol(item=session.items[index], nextitem=next_one)
+        told = [config.hook.pytest_report_to_serializable(config=config, report=one) for one in reports]
+        tests.send((index, told, warned.told))
+        reports.clear()
+        warned.told.clear()
+
+
+def _told(tests: Connection) -> Iterator[int | None]:
+    """The tests in their order, and None at the end."""
+    while (unit := tests.recv()) is not None:
+        yield from unit
+    yield None
+
+
+@pytest.hookimpl
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """In such a process: run the test, and keep the reports that are of interest. Else pytest's own way."""
+    kept = item.config.stash.get(_REPORTS, None)
+    if kept is None:
+        return None
+    for report in runner.runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed or report.duration >= _LONG:
+            if report.passed:
+                report.sections.clear()
+            kept.append(report)
+    return True
+
+
+class _Warned:
+    """Keeps warnings as what can be sent: their texts."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def pytest_warning_recorded(
+        self,
+        warning_message: warnings.WarningMessage,
+        when: str,
+        nodeid: str,
+        location: tuple[str, int, str] | None,
+    ) -> None:
+        text = f"{warning_message.category.__name__}: {warning_message.message}"
+        plain = warnings.WarningMessage(
+            pytest.PytestWarning(text), pytest.PytestWarning, warning_message.filename, warning_message.lineno
+        )
+        self.told.append({"warning_message": plain, "when": when, "nodeid": nodeid, "location": location})
