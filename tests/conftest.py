@@ -95,7 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_STDERR] = os.dup(2)  # tests' output is kept elsewhere
     gc.disable()  # until all tests are collected: what is made before that stays
     settings.load_profile("ci" if _in_ci() else "desk")
-    look_at_the_whole(in_ci=_in_ci(), here=_in_ci() and "not selftest" not in config.option.markexpr)
+    look_at_the_whole(in_ci=_in_ci(), here=_in_ci() and "not left_to_ci" not in config.option.markexpr)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -113,10 +113,10 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 @pytest.hookimpl(trylast=True)  # after marks were added
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what checks our own tools, but in CI, or where its file or its mark is named."""
-    if _in_ci() or "selftest" in config.option.markexpr:
+    if _in_ci() or "left_to_ci" in config.option.markexpr:
         return
     named = {(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args}
-    left = [item for item in items if item.get_closest_marker("selftest") and item.path.resolve() not in named]
+    left = [item for item in items if item.get_closest_marker("left_to_ci") and item.path.resolve() not in named]
     if left:
         config.hook.pytest_deselected(items=left)
         apart = set(left)

@@ -25,4 +25,4 @@ def some(here: T, in_ci: T, *, with_each: bool = False) -> T:
 
 def whole(*values: object) -> ParameterSet:
     """A parameter's value that is left to CI."""
-    return pytest.param(*values, marks=pytest.mark.selftest)
+    return pytest.param(*values, marks=pytest.mark.left_to_ci)

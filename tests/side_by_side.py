@@ -28,7 +28,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
 import pytest
-from _pytest import runner  # `runtestprotocol` and `pytest_sessionfinish` have no public names; rerun plugins use them, too
+from _pytest import (
+    runner,  # `runtestprotocol` and `pytest_sessionfinish` have no public names; rerun plugins use them, too
+)
 
 #: So many tests of a file are handed out at once. Fewer would balance the processes better at the end of the run, but
 #: each message costs time.
@@ -55,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--processes",
         metavar="N",
         default="1",
-        help="run tests in so many processes; 'auto': four for each core, since most tests wait more than they work",
+        help="run tests in so many processes; 'auto': three for each core, for most tests wait more than they work",
     )
 
 
@@ -63,7 +65,7 @@ def processes(config: pytest.Config) -> int:
     """How many were asked for; 0 if pytest's own process is to run the tests."""
     asked = config.getoption("--processes")
     if asked == "auto":
-        count = min(4 * len(os.sched_getaffinity(0)), 16)
+        count = min(3 * len(os.sched_getaffinity(0)), 12)
     elif asked.isdecimal():
         count = int(asked)
     else:
@@ -136,7 +138,7 @@ def _kept_together(item: pytest.Item) -> str | None:
 
 
 def _takes_long(item: pytest.Item) -> bool:
-    return bool(item.get_closest_marker("long") or item.get_closest_marker("selftest"))
+    return bool(item.get_closest_marker("long") or item.get_closest_marker("left_to_ci"))
 
 
 class _Process:

@@ -107,7 +107,7 @@ def page(tmp_path: Path) -> Path:
     return tmp_path / "page.md"
 
 
-@pytest.mark.selftest
+@pytest.mark.left_to_ci
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -176,7 +176,7 @@ with urllib.request.urlopen("https://api.example.com/orders/7") as answer:
 """
 
 
-@pytest.mark.selftest
+@pytest.mark.left_to_ci
 @pytest.mark.parametrize(
     "text",
     [
@@ -194,7 +194,7 @@ def test_an_example_that_holds_passes(run: Run, page: Path, text: str) -> None:
     assert code == 0, written
 
 
-@pytest.mark.selftest
+@pytest.mark.left_to_ci
 def test_a_page_can_be_run_by_itself(page: Path) -> None:
     page.write_text(_SERVER)
     run = subprocess.run([sys.executable, str(RUNNER), str(page)], capture_output=True, text=True, timeout=300)

@@ -71,6 +71,7 @@ def _marked() -> dict[int, str]:
     return {number: line.strip() for number, line in enumerate(lines, 1) if line.endswith("# mistake")}
 
 
+@pytest.mark.left_to_ci
 @pytest.mark.parametrize("checker", [_mypy, _pyright], ids=["mypy", "pyright"])
 def test_a_checker_accepts_ordinary_code_and_finds_the_usual_mistakes(checker: Any) -> None:
     faults = list(checker())
@@ -84,7 +85,7 @@ def test_a_checker_accepts_ordinary_code_and_finds_the_usual_mistakes(checker: A
     assert len(marked) - len(missed) >= WANTED * len(marked), missed
 
 
-@pytest.mark.selftest  # takes ten seconds; what users write is checked by the others
+@pytest.mark.left_to_ci
 def test_the_types_of_the_package_are_complete() -> None:
     package = ["--verifytypes", "sleepwalker", "--ignoreexternal"]
     said = json.loads(_run("pyright", "--outputjson", *package))["typeCompleteness"]

@@ -32,7 +32,7 @@ def test_the_tables_of_the_page_are_those_of_the_committed_result() -> None:
 # Some rows of each table are computed anew. test_many_machines.py holds the engine to bounds at the desk as well.
 
 
-@pytest.mark.selftest
+@pytest.mark.left_to_ci
 @pytest.mark.parametrize("row", rows("partial", ill=(20, 50, 100), rate=(10,)), ids=str)
 def test_what_is_answered_is_still_what_the_engine_answers(row: dict[str, Any]) -> None:
     """To within a point; `python -m benchmarks.many_machines` computes all of it anew."""
@@ -41,13 +41,13 @@ def test_what_is_answered_is_still_what_the_engine_answers(row: dict[str, Any]) 
     assert now["sends"] == pytest.approx(row["sends"], abs=0.02)
 
 
-@pytest.mark.selftest
+@pytest.mark.left_to_ci
 @pytest.mark.parametrize("row", rows("death", before=(0, 50), rate=(1, 10)), ids=str)
 def test_a_dead_host_is_still_found_as_soon(row: dict[str, Any]) -> None:
     assert max(many_machines.death(row["before"], row["rate"])["seconds"]) <= max(row["seconds"]) + 0.1
 
 
-@pytest.mark.selftest
+@pytest.mark.left_to_ci
 @pytest.mark.parametrize("row", rows("outage", rate=(10,)), ids=str)
 def test_an_outage_is_still_over_as_soon(row: dict[str, Any]) -> None:
     now = many_machines.outage(row["outage"], row["rate"])
@@ -55,7 +55,7 @@ def test_an_outage_is_still_over_as_soon(row: dict[str, Any]) -> None:
     assert now["sends"] == pytest.approx(row["sends"], abs=0.01)
 
 
-@pytest.mark.selftest
+@pytest.mark.left_to_ci
 @pytest.mark.parametrize("row", rows("overload", policy=(many_machines.STANDARD,)), ids=str)
 def test_an_overloaded_server_still_serves_as_many(row: dict[str, Any]) -> None:
     assert many_machines.overload(row["policy"])["served"] == pytest.approx(row["served"], abs=2)

@@ -44,7 +44,7 @@ _WITHOUT = (
 )  # fmt: skip
 
 
-@pytest.mark.selftest  # takes half a minute
+@pytest.mark.left_to_ci  # takes half a minute
 @pytest.mark.long
 def test_a_frozen_program_has_the_policies_the_pages_and_the_version(tmp_path: Path) -> None:
     program = tmp_path / "program.py"

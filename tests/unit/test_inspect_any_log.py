@@ -23,7 +23,7 @@ from sleepwalker.inspect import Filter, Report, Session, document, make, page
 from tests.unit.inspect_logs import HOST, NOON, line, write
 
 #: All kinds of events and all filters: half a minute of fuzz. test_inspect.py is about what each of them means.
-pytestmark = pytest.mark.selftest
+pytestmark = pytest.mark.left_to_ci
 
 #: A name that only hooks know, and an origin.
 HOSTS = ("payments", HOST)

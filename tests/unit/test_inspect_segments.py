@@ -64,7 +64,7 @@ def test_a_healthy_log_has_no_trouble_whatever_its_load(load: str, scale: Scale,
         assert bad_runs(counts(seed, LOADS[load], usual, 700), scale) == []
 
 
-@settings(max_examples=some(40, 200))
+@settings(max_examples=some(15, 200))
 @given(
     seed=st.integers(0, 10**6),
     load=st.sampled_from(sorted(LOADS)),
@@ -75,7 +75,7 @@ def test_no_healthy_log_of_any_length_has_trouble(seed: int, load: str, usual: f
     assert bad_runs(counts(seed, LOADS[load], usual, length), CALLS) == []
 
 
-@settings(max_examples=some(40, 200))
+@settings(max_examples=some(15, 200))
 @given(
     seed=st.integers(0, 10**6),
     rate=st.sampled_from([2, 8, 40, 200]),

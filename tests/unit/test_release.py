@@ -12,7 +12,7 @@ import pytest
 
 from scripts import release
 
-pytestmark = [pytest.mark.once, pytest.mark.selftest]
+pytestmark = [pytest.mark.once, pytest.mark.left_to_ci]
 
 TRACKED = ["sleepwalker/__init__.py", "sleepwalker/py.typed", "policies/standard.toml", "README.md"]
 WHEEL = [

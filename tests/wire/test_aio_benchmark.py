@@ -19,7 +19,7 @@ from benchmarks.aio import chaos, command, contenders, crowd, gaps, report
 from benchmarks.children import started
 from benchmarks.machine import RESULTS, ROOT
 
-pytestmark = [pytest.mark.selftest, pytest.mark.long]
+pytestmark = [pytest.mark.left_to_ci, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

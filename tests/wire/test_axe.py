@@ -6,7 +6,7 @@ import pytest
 from axe import violations
 from browser import Browser
 
-pytestmark = pytest.mark.selftest
+pytestmark = pytest.mark.left_to_ci
 
 BAD = "data:text/html,<html lang=en><title>a</title><main><h1>a</h1><img src=x><p style='color:%23ccc'>pale</p></main>"
 

@@ -23,7 +23,7 @@ from benchmarks.figures import percentile, ratio, spread
 from benchmarks.rounds import LEAD_IN, Case, measure
 from benchmarks.speed import cases, command, peers, processes, report, threads
 
-pytestmark = pytest.mark.selftest
+pytestmark = pytest.mark.left_to_ci
 
 ROOT = Path(__file__).parents[2]
 ROUNDS, CALLS = 2, 3

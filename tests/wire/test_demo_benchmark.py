@@ -14,7 +14,7 @@ import pytest
 from benchmarks import demo
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.selftest
+pytestmark = pytest.mark.left_to_ci
 
 
 def one(flaky: tuple[int, int], reboots: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from benchmarks.fleet.report import knew
 from benchmarks.fleet.setting import ISOLATED, Setting, from_dict
 from benchmarks.machine import RESULTS
 
-pytestmark = pytest.mark.selftest
+pytestmark = pytest.mark.left_to_ci
 
 #: Down from the second 10 to the second 20.
 SETTING = Setting("503", 1.0, 10.0, workers=2, before=10.0, after=10.0, sides=("alone",))

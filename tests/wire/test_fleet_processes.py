@@ -16,7 +16,7 @@ from benchmarks.fleet.figures import Side, side_of
 from benchmarks.fleet.run import run
 from benchmarks.fleet.setting import ALONE, Setting
 
-pytestmark = [pytest.mark.once, pytest.mark.needs("redis-server")]
+pytestmark = [pytest.mark.once, pytest.mark.left_to_ci, pytest.mark.needs("redis-server")]
 
 #: Alone, some workers find out soon, and the last one long after them.
 DEAD = Setting("503", 1.0, 5.0, workers=6, before=0.5, after=5.0)

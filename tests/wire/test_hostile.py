@@ -45,6 +45,7 @@ from sleepwalker import (
 )
 from sleepwalker import ConnectionError as OurConnectionError
 from tests.both_drivers import threads_only
+from tests.ranges import whole
 
 pytestmark = pytest.mark.both_drivers
 
@@ -463,7 +464,9 @@ def flood(status: int, block: bytes, *, chunked: bool) -> Handler:
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize(
-    "block", [b"x" * MB, b"hello \xff" * (MB // 7), b'{"error_text": "' + b"y" * MB], ids=["x", "odd", "json"]
+    "block",
+    [b"x" * MB, whole(b"hello \xff" * (MB // 7)), whole(b'{"error_text": "' + b"y" * MB)],
+    ids=["x", "odd", "json"],
 )
 @pytest.mark.parametrize(("status", "attempts"), [(404, 1), (503, 3)])
 def test_an_error_of_200_mb_is_kept_in_part(

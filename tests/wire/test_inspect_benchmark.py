@@ -13,7 +13,7 @@ from benchmarks import inspect_logs
 from benchmarks.inspect_logs import Contestant, Cost
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.selftest
+pytestmark = pytest.mark.left_to_ci
 
 
 @pytest.mark.needs("jq")

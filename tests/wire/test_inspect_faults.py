@@ -25,7 +25,7 @@ from sleepwalker.inspect import Report
 from tests.unit.inspect_logs import report_on
 
 #: Half a minute of traffic.
-pytestmark = [pytest.mark.long, pytest.mark.once]
+pytestmark = [pytest.mark.long, pytest.mark.once, pytest.mark.left_to_ci]
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 8

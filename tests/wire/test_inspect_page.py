@@ -89,7 +89,7 @@ def show(browser: Browser, report: Path, width: int = 1280, scheme: str = "light
     ("width", "scheme"),
     [
         (390, "light"),
-        (1280, "dark"),
+        whole(1280, "dark"),
         whole(390, "dark"),
         whole(1920, "light"),
     ],
@@ -107,6 +107,7 @@ def test_the_page_draws_its_charts_and_neither_the_browser_nor_axe_finds_fault(
     assert (ground == "rgb(244, 245, 247)") == (scheme == "light")
 
 
+@pytest.mark.left_to_ci
 def test_nothing_is_hidden_to_the_right_at_any_width(browser: Browser, report: Path) -> None:
     """Tables were wider than their frames, on a laptop too, and nothing said that there was more."""
     show(browser, report)
@@ -124,6 +125,7 @@ def test_nothing_is_hidden_to_the_right_at_any_width(browser: Browser, report: P
         assert (width, browser.run(hidden)) == (width, [])
 
 
+@pytest.mark.left_to_ci
 def test_where_there_is_room_no_host_and_no_error_of_a_failed_send_is_broken(browser: Browser, report: Path) -> None:
     show(browser, report, 1180)
     browser.run(
@@ -160,6 +162,7 @@ def test_a_name_that_is_markup_is_text_in_charts_too_and_each_chart_is_a_picture
         assert says in (plot.get_attribute("aria-label") or "")
 
 
+@pytest.mark.left_to_ci
 def test_twelve_hosts_have_twelve_colours_and_twelve_pairs_of_marker_and_dash(browser: Browser, report: Path) -> None:
     show(browser, report)
     swatches = browser.run("""[...document.querySelectorAll('#key svg')].slice(1).map(svg => [...svg.children].map(
@@ -182,6 +185,7 @@ def _each_host_is_a_card_with_a_label_for_each_number(browser: Browser) -> None:
     assert browser.run(f"{row}.getBoundingClientRect().width") <= 390
 
 
+@pytest.mark.left_to_ci
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_label_in_a_chart_lies_on_another_and_on_a_phone_each_host_is_a_card(
     browser: Browser, report: Path, width: int
@@ -202,6 +206,7 @@ def test_no_label_in_a_chart_lies_on_another_and_on_a_phone_each_host_is_a_card(
     assert named > 11, "the lanes have names, and so have some lines"
 
 
+@pytest.mark.left_to_ci
 def test_the_numbers_of_the_charts_can_be_read_as_a_table(browser: Browser, report: Path) -> None:
     show(browser, report)
     browser.driver.find_element(By.CSS_SELECTOR, "#numbers summary").send_keys(Keys.ENTER)
@@ -251,7 +256,8 @@ def _choose(browser: Browser, number: int) -> None:
     browser.run(f"document.querySelectorAll('#key button')[{number}].click()")
 
 
-@pytest.mark.parametrize("plot", ["states", whole("share")])
+@pytest.mark.left_to_ci
+@pytest.mark.parametrize("plot", ["states", "share"])
 def test_all_charts_zoom_together_and_keep_it_when_a_host_is_chosen(browser: Browser, report: Path, plot: str) -> None:
     """Choosing a host showed the whole time again."""
     show(browser, report)
@@ -267,6 +273,7 @@ def test_all_charts_zoom_together_and_keep_it_when_a_host_is_chosen(browser: Bro
     assert _ranges(browser) == [whole]
 
 
+@pytest.mark.left_to_ci
 def test_what_is_shown_is_said_to_those_who_hear_the_page_and_a_double_click_shows_all_again(
     browser: Browser, report: Path
 ) -> None:
@@ -298,6 +305,7 @@ def test_what_is_shown_is_said_to_those_who_hear_the_page_and_a_double_click_sho
     browser.until(shows_all_after_a_double_click, "all is shown")
 
 
+@pytest.mark.left_to_ci
 def test_the_charts_can_be_moved_with_keys_alone(browser: Browser, report: Path) -> None:
     show(browser, report)
     [whole] = _ranges(browser)
@@ -319,6 +327,7 @@ def test_the_charts_can_be_moved_with_keys_alone(browser: Browser, report: Path)
     assert browser.run(PRESSED) != "all hosts"
 
 
+@pytest.mark.left_to_ci
 def test_a_chosen_host_has_both_latencies_and_its_own_states(browser: Browser, report: Path) -> None:
     show(browser, report)
     assert browser.run("document.getElementById('median').hidden")
@@ -349,6 +358,7 @@ def _swipe(browser: Browser) -> float:
     return float(browser.run("scrollY") - before)
 
 
+@pytest.mark.left_to_ci
 def test_a_finger_on_a_chart_scrolls_the_page_and_zooms_nothing(browser: Browser, report: Path) -> None:
     """It drew a frame, and on a phone, where the charts fill the screen, there was no way on."""
     touch = {"enabled": True, "maxTouchPoints": 1}
@@ -369,6 +379,7 @@ def test_a_finger_on_a_chart_scrolls_the_page_and_zooms_nothing(browser: Browser
 # -- printed ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.left_to_ci
 def test_on_paper_it_is_black_on_white_with_whole_charts_nothing_to_press_and_few_sheets(
     browser: Browser, report: Path
 ) -> None:

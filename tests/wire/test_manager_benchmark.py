@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import manager
 
-pytestmark = pytest.mark.selftest
+pytestmark = pytest.mark.left_to_ci
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 2

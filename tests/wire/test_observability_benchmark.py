@@ -13,7 +13,7 @@ import pytest
 from benchmarks import observability
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.selftest
+pytestmark = pytest.mark.left_to_ci
 
 
 @pytest.mark.needs("nginx")

@@ -44,7 +44,7 @@ from benchmarks.outage.scenarios import (
 from benchmarks.outage.server import UNANSWERED, Plan
 from benchmarks.outage.targets import TARGETS
 
-pytestmark = pytest.mark.selftest
+pytestmark = pytest.mark.left_to_ci
 
 NO_BREAKER = "sleepwalker, without its breaker"
 HEDGING = "sleepwalker, hedging"

@@ -50,7 +50,7 @@ DRAWN = "document.querySelectorAll('.plot .point path, .plot path.js-line').leng
 #: to the bottom of the element `last`.
 Take = Callable[[str, str, str, str], None]
 
-pytestmark = [pytest.mark.once, pytest.mark.long]
+pytestmark = [pytest.mark.once, pytest.mark.long, pytest.mark.left_to_ci]
 
 
 def keep(name: str, shows: Iterable[str]) -> None:

@@ -225,6 +225,7 @@ def test_series_are_of_few_labels_and_none_has_a_path_or_a_query(scene: Scene) -
 # --- the rules
 
 
+@pytest.mark.left_to_ci
 @pytest.mark.needs("promtool")
 def test_the_rules_hold_in_their_unit_tests(program: Callable[[str], Path]) -> None:
     environment = {**os.environ, "GOGC": "800", "GOMAXPROCS": "1"}  # its collector takes a quarter of its time

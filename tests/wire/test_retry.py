@@ -56,6 +56,7 @@ from sleepwalker import (
 )
 from sleepwalker.events import Event, RequestFailed, RequestFinished, RetryAbandoned, RetryScheduled
 from tests.both_drivers import threads_only
+from tests.ranges import whole
 
 pytestmark = pytest.mark.both_drivers
 
@@ -105,7 +106,7 @@ def statuses(answer: requests.Response | SleepwalkerException) -> list[int | Non
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("chunked", [False, True])
-@pytest.mark.parametrize("size", [0, 10_000, 200_000])
+@pytest.mark.parametrize("size", [whole(0), whole(10_000), 200_000])
 def test_fifty_failing_calls_hold_at_most_one_socket(size: int, chunked: bool, stream: bool) -> None:
     with FaultServer(default=reply(503, b"x" * size, chunked=chunked)) as server, connect(server.url) as conn:
         errors = []

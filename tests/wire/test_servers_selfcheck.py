@@ -31,7 +31,7 @@ from servers import (
     timing_test,
 )
 
-pytestmark = pytest.mark.selftest
+pytestmark = pytest.mark.left_to_ci
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
