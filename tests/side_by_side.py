@@ -25,6 +25,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -269,7 +270,7 @@ def _work(session: pytest.Session, tests: Connection, folder: str) -> NoReturn:
     """Run the tests that come, and leave without the clean-up that is for the process that was forked."""
     code = 1
     try:
-        os.mkdir(folder)
+        Path(folder).mkdir()
         os.environ["PYTEST_DEBUG_TEMPROOT"] = folder  # `tmp_path` counts up, looking at what is there
         _capture_anew(session.config)
         try:
