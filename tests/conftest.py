@@ -36,7 +36,7 @@ _PACKAGES: dict[str, str] = {
 _STDERR = pytest.StashKey[int]()
 
 #: How long all tests take; README.md, CONTRIBUTING.md and `make help` say so, too.
-_TAKES = "four to seven minutes on two cores"
+_TAKES = "four to six minutes on two cores"
 
 #: What the reason of such a skip looks like.
 _NEEDS = re.compile(r"needs (\S+) \(Debian package")
@@ -106,13 +106,13 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         return ["all tests, with the checks of benchmarks and of the test servers, and whole ranges (CI)"]
     return [
         f"all tests: {_TAKES}, and longer where the machine is busy",
-        "left to CI: checks of benchmarks and test servers, and whole ranges; `make test CI=true` runs these, too",
+        "left to CI: whole ranges, checks of benchmarks, tools, charts and pictures; `make test CI=true` runs these, too",
     ]
 
 
 @pytest.hookimpl(trylast=True)  # after marks were added
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what checks our own tools, but in CI, or where its file or its mark is named."""
+    """Leave out what is left to CI, but where its file or its mark is named."""
     if _in_ci() or "left_to_ci" in config.option.markexpr:
         return
     named = {(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args}

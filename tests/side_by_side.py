@@ -1,8 +1,8 @@
 """How `make test` runs tests side by side: `pytest --processes=auto` collects them once, and forks what runs them.
 
 Each process holds all tests that were collected, and is told which of them to run, a unit of some at a time; it sends
-back one message for each test. pytest-xdist, which did this before, has each process collect all tests anew, and sends
-five messages for each test: a sixth of the whole run's CPU time.
+back one message for each test. With pytest-xdist, each process would collect all tests by itself, and send five
+messages for each: for the tests of tests/unit that was a third of the whole CPU time.
 
 - Tests that share a fixture of their module or class are one unit: it is often a benchmark's run.
 - So are tests of a browser, for it takes a second to start.
@@ -29,9 +29,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from _pytest import (
-    runner,  # `runtestprotocol` and `pytest_sessionfinish` have no public names; rerun plugins use them, too
-)
+from _pytest import runner  # to run a test, and to tear fixtures down, without a report: neither has a public name
 
 #: So many tests of a file are handed out at once. Fewer would balance the processes better at the end of the run, but
 #: each message costs time.
@@ -279,7 +277,7 @@ def _work(session: pytest.Session, tests: Connection, folder: str) -> NoReturn:
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # it may come from the terminal and once more from there
             runner.pytest_sessionfinish(session)
-    except (KeyboardInterrupt, EOFError, BrokenPipeError):
+    except (KeyboardInterrupt, EOFError, ConnectionError):
         pass  # told to end, or the reporting process is gone
     except BaseException:
         traceback.print_exc()
