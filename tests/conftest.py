@@ -106,7 +106,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         return ["all tests, with the checks of benchmarks and of the test servers, and whole ranges (CI)"]
     return [
         f"all tests: {_TAKES}, and longer where the machine is busy",
-        "left to CI: whole ranges, checks of benchmarks, charts, pictures and more; `make test CI=true` runs these, too",
+        "left to CI: whole ranges, checks of benchmarks, pictures and more; `make test CI=true` runs these, too",
     ]
 
 
