@@ -6,7 +6,8 @@ messages for each: for the tests of tests/unit that was a third of the whole CPU
 
 - Tests that share a fixture of their module or class are one unit: it is often a benchmark's run.
 - So are tests of a browser, for it takes a second to start.
-- Other tests of a file are handed out a few at a time.
+- Other tests of a file are handed out a few at a time, and towards the end one by one, so that all processes end
+  together.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ from typing import Any, NoReturn
 import pytest
 from _pytest import runner  # to run a test, and to tear fixtures down, without a report: neither has a public name
 
-#: So many tests of a file are handed out at once. Fewer would balance the processes better at the end of the run, but
-#: each message costs time.
+#: So many tests of a file are handed out at once: what they share in memory stays warm, and each message costs time.
 _AT_ONCE = 12
 
 #: Folders whose tests wait more than they work. They and the others are begun in turns, so that cores have work.
 _WAITING = ("tests/wire/", "tests/test_docs.py")
+
+#: The fixture that is a running browser.
+_BROWSER = "chromium"
 
 #: A set-up or tear-down of so many seconds is told of: it may be among the slowest.
 _LONG = 1.0
@@ -115,7 +118,11 @@ def plan(items: Sequence[pytest.Item]) -> list[Unit]:
     others = [unit for unit in units if not _takes_long(items[unit[0]])]
     waiting = [unit for unit in others if items[unit[0]].nodeid.startswith(_WAITING)]
     working = [unit for unit in others if not items[unit[0]].nodeid.startswith(_WAITING)]
-    return long + _in_turns(waiting, working)
+    ordered = long + _in_turns(waiting, working)
+    at_the_end = ordered[len(ordered) * 9 // 10 :]
+    shared = {unit[0] for unit in kept.values()}
+    one_by_one = [part for unit in at_the_end for part in ([unit] if unit[0] in shared else [[at] for at in unit])]
+    return ordered[: -len(at_the_end)] + one_by_one
 
 
 def _in_turns(first: Sequence[Unit], second: Sequence[Unit]) -> list[Unit]:
@@ -126,9 +133,9 @@ def _in_turns(first: Sequence[Unit], second: Sequence[Unit]) -> list[Unit]:
 
 def _kept_together(item: pytest.Item) -> str | None:
     """What all tests have in common that are to run in one process; None where that does not matter."""
-    definitions = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009
-    if "chromium" in definitions:
-        return "chromium"
+    definitions = _fixtures(item)
+    if _BROWSER in definitions:
+        return _BROWSER
     shared = {name: one for name, (*_, one) in definitions.items() if one.scope in ("class", "module")}
     for name, definition in shared.items():
         if not any(other in shared for other in definition.argnames):  # all that stands on it goes with it
@@ -137,7 +144,15 @@ def _kept_together(item: pytest.Item) -> str | None:
 
 
 def _takes_long(item: pytest.Item) -> bool:
-    return bool(item.get_closest_marker("long") or item.get_closest_marker("left_to_ci"))
+    """All tests of the browser, one after the other, take more than a minute."""
+    marked = item.get_closest_marker("long") or item.get_closest_marker("left_to_ci")
+    return bool(marked) or _BROWSER in _fixtures(item)
+
+
+def _fixtures(item: pytest.Item) -> dict[str, Any]:
+    """The definitions of all that the test uses, by their names."""
+    definitions: dict[str, Any] = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009
+    return definitions
 
 
 class _Process:
