@@ -17,7 +17,7 @@ help:  ## Show this
 	@echo
 	@echo "  PYTHON=python3.12 picks the interpreter, VENV=DIR the environment's folder,"
 	@echo "  ARGS='-k breaker' goes on to pytest, the demo or the benchmarks,"
-	@echo "  CI=true has \`make test\` check the benchmarks and the test servers, too, as CI does,"
+	@echo "  CI=true has \`make test\` run what is left to CI, too: whole ranges, benchmarks and more,"
 	@echo "  SUDO=1 has sudo install system packages that are missing."
 
 setup:

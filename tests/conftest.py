@@ -90,7 +90,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    # Side by side, tests are told how wide the terminal is; what they start would fit its lines to that.
+    # A width of the terminal that the shell exports: what tests start would fit its lines to that.
     os.environ.pop("COLUMNS", None)
     config.stash[_STDERR] = os.dup(2)  # tests' output is kept elsewhere
     gc.disable()  # until all tests are collected: what is made before that stays
@@ -103,7 +103,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if config.args_source is not config.ArgsSource.TESTPATHS or config.option.markexpr or config.option.keyword:
         return []
     if _in_ci():
-        return ["all tests, with the checks of benchmarks and of the test servers, and whole ranges (CI)"]
+        return ["all tests, with all that is left to CI"]
     return [
         f"all tests: {_TAKES}, and longer where the machine is busy",
         "left to CI: whole ranges, checks of benchmarks, pictures and more; `make test CI=true` runs these, too",
@@ -151,6 +151,12 @@ def _now_and_then(config: pytest.Config) -> None:
         _done_at = time.monotonic()
 
 
+def pytest_exception_interact() -> None:
+    """A test failed, and pytest has called that dump off."""
+    global _done_at
+    _done_at = -_EVERY
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture, for a fixture may start the program."""
@@ -162,7 +168,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write down how the run ended: CI runs failed tests once more, but not where others were never run."""
-    faulthandler.cancel_dump_traceback_later()
     cache = getattr(session.config, "cache", None)
     if cache is not None:
         cache.set("exitstatus", int(exitstatus))

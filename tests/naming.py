@@ -1,4 +1,4 @@
-"""Names of parametrised tests: the same in each process that collects them, or they could not run side by side."""
+"""Names of parametrised tests: the same in each run, so that one that failed is found again."""
 
 from __future__ import annotations
 

@@ -13,9 +13,11 @@ messages for each: for the tests of tests/unit that was a third of the whole CPU
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -30,7 +32,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from _pytest import runner  # to run a test, and to tear fixtures down, without a report: neither has a public name
+from _pytest import runner  # what tears down at the end has no public name
 
 #: So many tests of a file are handed out at once: what they share in memory stays warm, and each message costs time.
 _AT_ONCE = 12
@@ -47,8 +49,10 @@ _LONG = 1.0
 #: Seconds that a process has to end once it was told to.
 _PATIENCE = 10.0
 
+#: The exit code of a process that was interrupted.
+_INTERRUPTED = 130
+
 _COUNT = pytest.StashKey[int]()
-_REPORTS = pytest.StashKey[list[pytest.TestReport]]()
 
 Unit = list[int]
 """Tests, by their index among those that were collected."""
@@ -59,7 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--processes",
         metavar="N",
         default="1",
-        help="run tests in so many processes; 'auto': three for each core, for most tests wait more than they work",
+        help="run tests in so many processes; 'auto': three for each core, for most tests wait more than they work, "
+        "and 12 at most",
     )
 
 
@@ -67,12 +72,18 @@ def processes(config: pytest.Config) -> int:
     """How many were asked for; 0 if pytest's own process is to run the tests."""
     asked = config.getoption("--processes")
     if asked == "auto":
-        count = min(3 * len(os.sched_getaffinity(0)), 12)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        count = min(3 * cores, 12)
     elif asked.isdecimal():
         count = int(asked)
     else:
         raise pytest.UsageError(f"--processes is {asked!r}: give a number of processes, or 'auto'")
-    return 0 if count < 2 or config.option.usepdb or config.option.collectonly else count
+    option = config.option
+    if count < 2 or option.usepdb or option.trace or option.collectonly:
+        return 0
+    if option.basetemp:
+        raise pytest.UsageError("--basetemp is one folder, which each process would empty: add --processes=1")
+    return count
 
 
 @pytest.hookimpl(trylast=True)
@@ -94,8 +105,12 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     failed = session.testsfailed and not session.config.option.continue_on_collection_errors
     if not count or failed or not session.items:
         return None  # pytest's own loop, which knows what to say
-    with tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True) as folder:
+    folder = tempfile.mkdtemp(prefix="tests-")
+    try:
         _Run(session, folder).run(count)
+    finally:
+        if not session.testsfailed:  # else what failed tests left there is of interest
+            shutil.rmtree(folder, ignore_errors=True)
     return True
 
 
@@ -111,6 +126,8 @@ def plan(items: Sequence[pytest.Item]) -> list[Unit]:
                     kept[key] = []
                     units.append(kept[key])
                 kept[key].append(index)
+            elif _takes_long(items[index]):
+                units.append([index])
             else:
                 loose.append(index)
         units += (loose[at : at + _AT_ONCE] for at in range(0, len(loose), _AT_ONCE))
@@ -144,15 +161,15 @@ def _kept_together(item: pytest.Item) -> str | None:
 
 
 def _takes_long(item: pytest.Item) -> bool:
-    """All tests of the browser, one after the other, take more than a minute."""
+    """Whether it is begun before others. All tests of the browser, one after the other, take more than a minute."""
     marked = item.get_closest_marker("long") or item.get_closest_marker("left_to_ci")
     return bool(marked) or _BROWSER in _fixtures(item)
 
 
 def _fixtures(item: pytest.Item) -> dict[str, Any]:
     """The definitions of all that the test uses, by their names."""
-    definitions: dict[str, Any] = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009
-    return definitions
+    found = getattr(item, "_fixtureinfo", None)  # which functions have, and other plugins' items need not
+    return {} if found is None else dict(found.name2fixturedefs)
 
 
 class _Process:
@@ -164,16 +181,26 @@ class _Process:
         #: What it has still to do; the first is what it does now.
         self.sent: deque[int] = deque()
         self.told_the_end = False
+        self._code: int | None = None
 
-    def end(self) -> int:
-        """Wait until it has ended, for some time kindly; its exit code, negative for a signal."""
-        self.tests.close()
-        late = time.monotonic() + _PATIENCE
-        while (ended := os.waitpid(self.pid, os.WNOHANG))[0] == 0:
+    def ended(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
+
+    def end(self, late: float) -> int:
+        """Wait until it has ended, from `late` on not kindly; its exit code."""
+        while (code := self.ended()) is None:
             if time.monotonic() > late:
-                os.kill(self.pid, signal.SIGKILL)
+                self.kill(signal.SIGKILL)
             time.sleep(0.01)
-        return os.waitstatus_to_exitcode(ended[1])
+        return code
+
+    def kill(self, signum: int) -> None:
+        if self.ended() is None:
+            os.kill(self.pid, signum)
 
 
 class _Run:
@@ -192,40 +219,62 @@ class _Run:
         self._numbers = itertools.count()
 
     def run(self, count: int) -> None:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
         try:
             for _ in range(min(count, len(self._units))):
                 self._start()
             while self._processes:
-                for tests in wait(list(self._processes)):
-                    self._hear(self._processes[tests])  # type: ignore[index]
+                self._hear_all()
                 if self._session.shouldfail:
                     raise self._session.Failed(self._session.shouldfail)
                 if self._session.shouldstop:
                     raise self._session.Interrupted(self._session.shouldstop)
         finally:
+            self._end_all()
+            signal.signal(signal.SIGTERM, before)
+
+    def _hear_all(self) -> None:
+        for tests in wait(list(self._processes), timeout=1.0):
+            self._hear(self._processes[tests])  # type: ignore[index]
+        # The other end of a pipe may be held by what a test has forked: that is no sign of life.
+        for process in list(self._processes.values()):
+            if not process.tests.poll() and process.ended() is not None:
+                self._gone(process)
+
+    def _end_all(self) -> None:
+        late = time.monotonic() + _PATIENCE
+        try:
             for process in self._processes.values():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGINT)
+                process.tests.close()
+                process.kill(signal.SIGINT)
             for process in self._processes.values():
-                process.end()
+                process.end(late)
+        except KeyboardInterrupt:  # once more
+            for process in self._processes.values():
+                process.kill(signal.SIGKILL)
+                process.end(late)
+            raise
 
     def _start(self) -> None:
         _no_other_threads()
         ours, theirs = multiprocessing.Pipe()
-        number = next(self._numbers)
+        folder = f"{self._folder}/{next(self._numbers)}"
         sys.stdout.flush()
         sys.stderr.flush()
-        if (pid := os.fork()) == 0:
-            ours.close()
-            for tests in self._processes:
-                tests.close()
-            _work(self._session, theirs, f"{self._folder}/{number}")
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # each process is known before it can be interrupted
+        try:
+            if (pid := os.fork()) == 0:
+                for tests in [ours, *self._processes]:
+                    tests.close()
+                _work(self._session, theirs, folder)
+            process = self._processes[ours] = _Process(pid, ours)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         theirs.close()
-        process = self._processes[ours] = _Process(pid, ours)
         self._feed(process)
 
     def _feed(self, process: _Process) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it died, which is found when it is heard
+        with contextlib.suppress(OSError):  # it died, which is found when it is heard
             while self._units and len(process.sent) < 2:
                 unit = self._units.popleft()
                 process.sent.extend(unit)
@@ -237,7 +286,7 @@ class _Run:
     def _hear(self, process: _Process) -> None:
         try:
             index, reports, warned = process.tests.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # also in the middle of a message
             self._gone(process)
             return
         process.sent.remove(index)
@@ -252,12 +301,17 @@ class _Run:
     def _gone(self, process: _Process) -> None:
         """It has run all its tests, or it died: in the first of those that it had, and others get the rest."""
         del self._processes[process.tests]
-        code = process.end()
+        process.tests.close()
+        code = process.end(time.monotonic() + _PATIENCE)
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        if code == _INTERRUPTED:
+            how = "was ended by a KeyboardInterrupt"
         if not process.sent:
+            if code:
+                self._session.shouldfail = f"a process {how} after its last test; what it said stands above"
             return
         item, *left = self._session.items[process.sent.popleft()], *process.sent
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        text = f"The process that ran this test {how}. What it said, if anything, stands above or in its output."
+        text = f"The process that ran this test {how}. What was kept of its output is lost; the rest stands above."
         self._report(pytest.TestReport(item.nodeid, item.location, {}, "failed", text, "call"))
         if left:
             self._units.appendleft(left)
@@ -266,6 +320,9 @@ class _Run:
 
     def _report(self, report: pytest.TestReport) -> None:
         self._config.hook.pytest_runtest_logreport(report=report)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _no_other_threads() -> None:
@@ -283,6 +340,8 @@ def _work(session: pytest.Session, tests: Connection, folder: str) -> NoReturn:
     """Run the tests that come, and leave without the clean-up that is for the process that was forked."""
     code = 1
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         Path(folder).mkdir()
         os.environ["PYTEST_DEBUG_TEMPROOT"] = folder  # `tmp_path` counts up, looking at what is there
         _capture_anew(session.config)
@@ -292,14 +351,32 @@ def _work(session: pytest.Session, tests: Connection, folder: str) -> NoReturn:
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # it may come from the terminal and once more from there
             runner.pytest_sessionfinish(session)
-    except (KeyboardInterrupt, EOFError, ConnectionError):
-        pass  # told to end, or the reporting process is gone
+        code = _left_behind()
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except (EOFError, ConnectionError):
+        pass  # the reporting process is gone
     except BaseException:
+        code = 1
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+
+def _left_behind() -> int:
+    """1 if an exception comes out of what the last tests left as garbage, as pytest says at the end of a session."""
+    failed: list[Any] = []
+    usual, sys.unraisablehook = sys.unraisablehook, failed.append
+    gc.collect()
+    sys.unraisablehook = usual
+    for one in failed:
+        print(f"{one.err_msg or 'Exception ignored in'}: {one.object!r}", file=sys.stderr)
+        traceback.print_exception(one.exc_value)
+    return 1 if failed else 0
 
 
 def _capture_anew(config: pytest.Config) -> None:
@@ -312,19 +389,17 @@ def _capture_anew(config: pytest.Config) -> None:
 
 
 def _run_all(session: pytest.Session, tests: Connection) -> None:
-    config = session.config
-    reports: list[pytest.TestReport] = []
-    config.stash[_REPORTS] = reports
-    warned = _Warned()
-    config.pluginmanager.register(warned)
+    config, me = session.config, os.getpid()
+    heard = _Heard(config)
+    config.pluginmanager.unregister(name="terminalreporter")  # the reporting process has it
+    config.pluginmanager.register(heard)
     for index, following in itertools.pairwise(_told(tests)):
         assert index is not None
         next_one = None if following is None else session.items[following]
         config.hook.pytest_runtest_protocol(item=session.items[index], nextitem=next_one)
-        told = [config.hook.pytest_report_to_serializable(config=config, report=one) for one in reports]
-        tests.send((index, told, warned.told))
-        reports.clear()
-        warned.told.clear()
+        if os.getpid() != me:
+            os._exit(1)  # what a test has forked, and did not end
+        tests.send((index, *heard.take()))
 
 
 def _told(tests: Connection) -> Iterator[int | None]:
@@ -334,25 +409,22 @@ def _told(tests: Connection) -> Iterator[int | None]:
     yield None
 
 
-@pytest.hookimpl
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """In such a process: run the test, and keep the reports that are of interest. Else pytest's own way."""
-    kept = item.config.stash.get(_REPORTS, None)
-    if kept is None:
-        return None
-    for report in runner.runtestprotocol(item, log=False, nextitem=nextitem):
-        if report.when == "call" or not report.passed or report.duration >= _LONG:
-            if report.passed:
+class _Heard:
+    """What a test's run said, as what can be sent: reports that are of interest as plain data, warnings as texts."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._reports: list[Any] = []
+        self._warnings: list[dict[str, Any]] = []
+        self._all_of_it = bool(config.option.xmlpath)
+        self._output_of_all = bool({"A", "P"} & set(config.option.reportchars))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or not report.passed or report.duration >= _LONG or self._all_of_it:
+            if report.passed and not self._output_of_all:
                 report.sections.clear()
-            kept.append(report)
-    return True
-
-
-class _Warned:
-    """Keeps warnings as what can be sent: their texts."""
-
-    def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
+            hook = self._config.hook
+            self._reports.append(hook.pytest_report_to_serializable(config=self._config, report=report))
 
     def pytest_warning_recorded(
         self,
@@ -365,4 +437,9 @@ class _Warned:
         plain = warnings.WarningMessage(
             pytest.PytestWarning(text), pytest.PytestWarning, warning_message.filename, warning_message.lineno
         )
-        self.told.append({"warning_message": plain, "when": when, "nodeid": nodeid, "location": location})
+        self._warnings.append({"warning_message": plain, "when": when, "nodeid": nodeid, "location": location})
+
+    def take(self) -> tuple[list[Any], list[dict[str, Any]]]:
+        taken = self._reports, self._warnings
+        self._reports, self._warnings = [], []
+        return taken

@@ -36,17 +36,17 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 
 
 def run(suite: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return suite.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=60)
+    return suite.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments, timeout=60)
 
 
 MANY = """
-import os, pathlib, pytest
+import os, pathlib, pytest, time
 
 @pytest.mark.parametrize("number", range(40))
 def test_one(number):
     with pathlib.Path("pids").open("a") as file:
         file.write(f"{os.getpid()}\\n")
-    import time
+    # here
     time.sleep(0.02)
 """
 
@@ -112,9 +112,46 @@ def test_every_outcome_is_told_with_its_output_and_its_warnings(suite: pytest.Py
     result.stdout.no_fnmatch_line("*seen by none*")
 
 
+def test_a_part_of_a_test_that_fails_is_told(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        import unittest
+
+        class Test(unittest.TestCase):
+            def test_parts(self):
+                for number in range(3):
+                    with self.subTest(number=number):
+                        self.assertNotEqual(number, 1)
+
+        def test_other(): ...
+        """
+    )
+    result = run(suite, "--processes=2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*1 == 1*"])
+
+
+def test_what_the_last_test_leaves_to_the_garbage_collector_fails_the_run(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        class Broken:
+            def __init__(self): self.me = self
+            def __del__(self): raise OSError("left open")
+
+        def test_first(): ...
+        def test_last(): Broken()
+        """
+    )
+    result = run(suite, "--processes=2", "-W", "error")
+    assert result.ret != pytest.ExitCode.OK
+    assert "left open" in result.stdout.str() + result.stderr.str()
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [
+        ("raise KeyboardInterrupt", "was ended by a KeyboardInterrupt"),
+        ("os.fork() or time.sleep(60); os.kill(os.getpid(), 9)", "was killed by signal 9"),
         ("os.kill(os.getpid(), 9)", "was killed by signal 9"),
         ("os._exit(7)", "ended with exit code 7"),
         ("raise SystemExit(3)", "SystemExit: 3"),
@@ -122,23 +159,37 @@ def test_every_outcome_is_told_with_its_output_and_its_warnings(suite: pytest.Py
     ],
 )
 def test_a_test_that_ends_its_process_fails_and_all_others_run(suite: pytest.Pytester, how: str, said: str) -> None:
-    suite.makepyfile(MANY.replace("    import time\n", f"    if number == 17:\n        {how}\n    import time\n"))
+    suite.makepyfile(MANY.replace("# here", f"if number == 17: {how}"))
+    begin = time.monotonic()
     result = run(suite, "--processes=2")
+    assert time.monotonic() - begin < 50
     result.assert_outcomes(passed=39, failed=1)
     result.stdout.fnmatch_lines(["*test_one[[]17[]]*"])
     assert said in result.stdout.str()
 
 
 def test_enough_failures_end_the_run(suite: pytest.Pytester) -> None:
-    suite.makepyfile(MANY.replace("    import time\n", "    import time\n    assert number != 3\n"))
+    suite.makepyfile(MANY.replace("# here", "assert number != 3"))
     result = run(suite, "--processes=2", "-x")
     result.stdout.fnmatch_lines(["*stopping after 1 failures*"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert len((suite.path / "pids").read_text().split()) < 40
 
 
-def test_ctrl_c_ends_all_processes_and_their_fixtures_are_torn_down(suite: pytest.Pytester) -> None:
+def test_what_a_test_has_forked_and_not_ended_runs_no_other_test(suite: pytest.Pytester) -> None:
+    suite.makepyfile(MANY.replace("# here", "if number == 17: os.fork()"))
+    run(suite, "--processes=2").assert_outcomes(passed=40)
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
+def test_a_run_that_is_to_end_leaves_no_process_and_tears_fixtures_down(
+    suite: pytest.Pytester, signum: int, times: int
+) -> None:
+    """At the second Ctrl-C nothing is waited for."""
     suite.makepyfile(MANY.replace("0.02", "30"))
+    if times == 2:
+        suite.makeconftest(CONFTEST.replace("    yield\n", "    yield\n    import time; time.sleep(8)\n"))
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--processes=2"]
     with subprocess.Popen(
         command, cwd=suite.path, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -149,11 +200,13 @@ def test_ctrl_c_ends_all_processes_and_their_fixtures_are_torn_down(suite: pytes
             assert time.monotonic() < late
             time.sleep(0.05)
             pids = (suite.path / "pids").read_text().split() if (suite.path / "pids").exists() else []
-        os.killpg(running.pid, signal.SIGINT)
-        said, _ = running.communicate(timeout=30)
+        for _ in range(times):
+            (os.killpg if signum == signal.SIGINT else os.kill)(running.pid, signum)
+            time.sleep(1)
+        said, _ = running.communicate(timeout=6 if times == 2 else 30)
     assert running.returncode == pytest.ExitCode.INTERRUPTED, said
     for pid in pids:
-        assert (suite.path / f"torn-down-{pid}").exists()
+        assert (suite.path / f"torn-down-{pid}").exists() == (times == 1)
         assert not Path(f"/proc/{pid}").exists()
 
 
@@ -192,6 +245,29 @@ def test_a_number_that_is_none_is_refused(suite: pytest.Pytester) -> None:
     result = run(suite, "--processes=many")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--processes is 'many': give a number of processes, or 'auto'*"])
+
+
+def test_one_folder_for_all_is_refused(suite: pytest.Pytester) -> None:
+    suite.makepyfile(MANY)
+    result = run(suite, "--processes=2", "--basetemp=here")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--basetemp is one folder, which each process would empty: add --processes=1"])
+
+
+def test_a_failed_test_leaves_its_files(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        import pathlib, pytest
+
+        def test_fails(tmp_path):
+            pathlib.Path("where").write_text(str(tmp_path))
+            assert False
+
+        def test_other(): ...
+        """
+    )
+    run(suite, "--processes=2").assert_outcomes(passed=1, failed=1)
+    assert Path((suite.path / "where").read_text()).is_dir()
 
 
 def test_files_that_cannot_be_read_are_told_as_ever(suite: pytest.Pytester) -> None:
