@@ -63,8 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--processes",
         metavar="N",
         default="1",
-        help="run tests in so many processes; 'auto': three for each core, for most tests wait more than they work, "
-        "and 12 at most",
+        help="run tests in so many processes; 'auto': four for each core, for most tests wait more than they work, "
+        "and 16 at most",
     )
 
 
@@ -73,7 +73,7 @@ def processes(config: pytest.Config) -> int:
     asked = config.getoption("--processes")
     if asked == "auto":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        count = min(3 * cores, 12)
+        count = min(4 * cores, 16)
     elif asked.isdecimal():
         count = int(asked)
     else:
