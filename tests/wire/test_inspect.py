@@ -21,7 +21,7 @@ from servers import FaultServer, drip_body, hang_up, refused_port, reply, reset
 import sleepwalker.logging
 from sleepwalker import ANONYMOUS, Connection, Policy
 from sleepwalker.cli import main
-from sleepwalker.inspect import Report
+from sleepwalker.inspect import Filter, Report
 from tests.unit.inspect_logs import answered, failed, line, report_on, write
 from tests.wire.test_canary import CANARY, FAULTS, SHAPES, Everything, call, connect, out, watch
 
@@ -63,6 +63,11 @@ def _traffic(server: FaultServer) -> dict[str, Any]:
     return {"host": server.url, **counts, "took": took}
 
 
+def _report(log: Path, truth: dict[str, Any]) -> Report:
+    """On this traffic alone: a connection of an earlier test may still probe its host, and tells this log of it."""
+    return report_on(log, chosen=Filter(hosts=(truth["host"],)))
+
+
 def _check(report: Report, truth: dict[str, Any]) -> None:
     [facts] = report.hosts
     took = truth.pop("took")
@@ -88,7 +93,7 @@ def test_a_log_of_json_lines_is_counted_right(server: FaultServer, tmp_path: Pat
         truth = _traffic(server)
     finally:
         sleepwalker.logging.reset()
-    _check(report_on(log), truth)
+    _check(_report(log, truth), truth)
 
 
 @pytest.mark.parametrize("stamp", ["iso", None], ids=["ISO 8601", "seconds since 1970"])
@@ -108,7 +113,7 @@ def test_a_log_that_structlog_rendered_is_counted_right(server: FaultServer, tmp
             truth = _traffic(server)
         finally:
             structlog.reset_defaults()
-    report = report_on(log)
+    report = _report(log, truth)
     _check(report, truth)
     assert [(file.other, file.malformed) for file in report.files] == [(1, 0)]
 
