@@ -94,6 +94,7 @@ def test_the_types_of_the_package_are_complete() -> None:
     assert share >= COMPLETE, [symbol["name"] for symbol in said["symbols"] if not symbol["isTypeKnown"]]
 
 
+@pytest.mark.left_to_ci
 def test_the_examples_in_docstrings_are_sound(tmp_path: Path) -> None:
     """Each as the body of a function that has what examples call `conn`, `manager`, `services` and `shop`."""
     lines = [

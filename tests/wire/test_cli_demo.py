@@ -26,7 +26,7 @@ from sleepwalker.cli.demo import end
 from sleepwalker.cli.demo.fleet import DIRECTORY, NAMES, Fleet
 from sleepwalker.cli.parser import Parser
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.left_to_ci]
 
 _DEMO = [sys.executable, "-m", "sleepwalker", "demo", "--quick"]
 _SIDES = ("sleepwalker", "requests")
@@ -90,12 +90,10 @@ def test_retries_cure_most_of_a_flaky_host(result: dict[str, Any]) -> None:
     assert flaky["sleepwalker"]["retries"] > 0
 
 
-@pytest.mark.left_to_ci  # a second run
 def test_each_run_has_a_luck_of_its_own(runs: list[dict[str, Any]]) -> None:
     assert len({run["seed"] for run in runs}) > 1
 
 
-@pytest.mark.left_to_ci  # a second run
 def test_with_whatever_luck_a_flaky_host_answers_no_less_than_without_protection(runs: list[dict[str, Any]]) -> None:
     """Once, one seed was chosen: with others the circuit opened over a host that answers seven of ten requests."""
     flaky = {run["seed"]: _host(run, "flaky") for run in runs}
@@ -103,7 +101,6 @@ def test_with_whatever_luck_a_flaky_host_answers_no_less_than_without_protection
         assert sides["sleepwalker"]["answered"] >= sides["requests"]["answered"], f"--seed {seed}: {sides}"
 
 
-@pytest.mark.left_to_ci  # a second run
 def test_with_whatever_luck_patience_gets_all_answers(runs: list[dict[str, Any]]) -> None:
     for run in runs:
         patient = _host(run, "reboots")["sleepwalker"]

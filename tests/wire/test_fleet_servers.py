@@ -25,7 +25,7 @@ from sleepwalker.cli import main
 from tests.docs_page import blocks
 from tests.ranges import whole
 
-pytestmark = [pytest.mark.once, pytest.mark.long]
+pytestmark = [pytest.mark.once, pytest.mark.long, pytest.mark.left_to_ci]
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "share-verdicts-in-a-fleet.md"
 [SERVICE] = [block.text for block in blocks(PAGE) if block.directives.get("file") == "billing.py"]

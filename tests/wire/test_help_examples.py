@@ -112,6 +112,7 @@ def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 30
 
 
+@pytest.mark.left_to_ci
 @pytest.mark.needs("bash")
 @pytest.mark.parametrize("example", [example for example in EXAMPLES if not example.startswith(_ASKS_FOR_A_PASSWORD)])
 def test_the_example_runs(

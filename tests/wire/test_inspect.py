@@ -22,6 +22,7 @@ import sleepwalker.logging
 from sleepwalker import ANONYMOUS, Connection, Policy
 from sleepwalker.cli import main
 from sleepwalker.inspect import Filter, Report
+from tests.ranges import whole
 from tests.unit.inspect_logs import answered, failed, line, report_on, write
 from tests.wire.test_canary import CANARY, FAULTS, SHAPES, Everything, call, connect, out, watch
 
@@ -225,7 +226,7 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("number", "code", "says"),
-    [(signal.SIGINT, 130, "sleepwalker: interrupted\n"), (signal.SIGTERM, 143, ""), (signal.SIGHUP, 129, "")],
+    [(signal.SIGINT, 130, "sleepwalker: interrupted\n"), whole(signal.SIGTERM, 143, ""), whole(signal.SIGHUP, 129, "")],
 )
 def test_nothing_is_left_of_an_inspection_that_was_ended(
     tmp_path: Path, long_log: Path, number: signal.Signals, code: int, says: str

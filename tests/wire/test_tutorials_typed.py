@@ -107,6 +107,7 @@ def _compared(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+@pytest.mark.left_to_ci
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorial_works_as_it_is_typed(page: Path, tmp_path: Path) -> None:
     faults = []

@@ -28,9 +28,8 @@ from servers.prometheus_server import Prometheus, run_prometheus
 
 from sleepwalker import Policy
 from tests.docs_page import blocks
-from tests.ranges import whole
 
-pytestmark = [pytest.mark.once, pytest.mark.long]
+pytestmark = [pytest.mark.once, pytest.mark.long, pytest.mark.left_to_ci]
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "docs" / "recipes"
@@ -247,7 +246,6 @@ def test_gunicorn_ends_with_what_is_in_flight_answered(gunicorn: Gunicorn, order
     assert gunicorn.targets() == {}
 
 
-@pytest.mark.left_to_ci
 @pytest.mark.needs("prometheus")
 def test_prometheus_finds_the_workers_by_the_files_that_the_recipe_writes(
     gunicorn: Gunicorn, program: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
@@ -271,7 +269,7 @@ def test_prometheus_finds_the_workers_by_the_files_that_the_recipe_writes(
 # --- uvicorn with FastAPI
 
 
-@pytest.fixture(params=["api", whole("api_threads")])
+@pytest.fixture(params=["api", "api_threads"])
 def api(request: pytest.FixtureRequest, folder: Path, orders: Orders) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     [port] = _free_ports(1)
     words = command_of("fastapi.md", f"uvicorn {request.param}:")
@@ -426,7 +424,6 @@ def asking(folder: Path) -> Iterator[Callable[[Sequence[str]], list[Any]]]:
         yield ask
 
 
-@pytest.mark.left_to_ci
 def test_celery_processes_have_a_manager_each_and_soft_time_limits_leave_it_well(
     celery: subprocess.Popen[bytes], folder: Path, orders: Orders
 ) -> None:
