@@ -49,7 +49,7 @@ def _in_ci() -> bool:
 # Whether a change may land must not hang on the luck of a draw: new examples are looked for at the desk.
 # Nor on how busy the machine is: without a deadline for each example, of 200 ms, which a test run beside misses.
 _STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("desk", _STEADY, max_examples=30)
+settings.register_profile("desk", _STEADY, max_examples=20)
 settings.register_profile("ci", _STEADY, max_examples=60, derandomize=True, database=None)
 
 

@@ -259,6 +259,7 @@ def test_a_log_that_is_cut_is_said_before_anything_that_was_read(tmp_path: Path)
     assert f"{path} is cut off or damaged: this report covers only the readable part" in head
 
 
+@pytest.mark.left_to_ci
 def test_a_page_about_ten_thousand_hosts_is_small_and_says_what_it_leaves_out(tmp_path: Path) -> None:
     lines = [failed(at / 100, f"https://host-{at}.example.net") for at in range(10_000)]
     report = report_on(write(tmp_path / "log.jsonl", lines))

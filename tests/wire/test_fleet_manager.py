@@ -776,6 +776,7 @@ while manager.health("https://orders.example.com").state == "isolated" and time.
 """
 
 
+@pytest.mark.left_to_ci
 def test_greenlets_join_and_tell(url: str, make: Make) -> None:
     worker = make(quick(url))
     worker.manager.isolate(HOST, reason="to gevent")
@@ -871,6 +872,7 @@ def _page(manager: ConnectionManager[Any]) -> bytes:
 # What it costs
 
 
+@pytest.mark.left_to_ci
 def test_a_call_and_a_find_call_as_many_functions_as_without(url: str) -> None:
     command = [sys.executable, "-c", COUNTED, url]
     done = subprocess.run(command, cwd=Path(counts.__file__).parents[1], capture_output=True, text=True, check=False)

@@ -89,6 +89,7 @@ def test_hosts_are_shown_by_the_names_that_people_use_and_found_by_them(
     browser.wait(f"{NAMES}.join() === 'anvils'")
 
 
+@pytest.mark.left_to_ci
 @pytest.mark.parametrize("secure", [True, False], ids=["over TLS or from this machine", "over plain HTTP"])
 def test_a_name_is_copied_by_its_button(
     browser: Browser, named: ConnectionManager, site: Callable[[Any], Site], secure: bool
@@ -112,6 +113,7 @@ def test_a_name_is_copied_by_its_button(
     assert browser.complaints() == []
 
 
+@pytest.mark.left_to_ci
 def test_hosts_are_sorted_by_a_heading_with_the_keyboard_and_stay_so_over_refreshes(
     browser: Browser, named: ConnectionManager, site: Callable[[Any], Site]
 ) -> None:
@@ -136,6 +138,7 @@ def test_hosts_are_sorted_by_a_heading_with_the_keyboard_and_stay_so_over_refres
     browser.wait("location.search === '?state=healthy&sort=calls&q=s'")
 
 
+@pytest.mark.left_to_ci
 def test_on_a_phone_the_headings_are_links_that_sort_and_nothing_is_wider_than_the_screen(
     browser: Browser, named: ConnectionManager, site: Callable[[Any], Site]
 ) -> None:
@@ -161,6 +164,7 @@ def test_without_javascript_headings_sort_and_no_button_is_there_that_does_nothi
     browser.wait("location.search === '?q=s&sort=host'")
 
 
+@pytest.mark.left_to_ci
 def test_the_calls_of_the_last_minutes_are_a_line_with_its_errors_and_a_text(
     browser: Browser, named: ConnectionManager, site: Callable[[Any], Site]
 ) -> None:
@@ -190,6 +194,7 @@ def test_the_page_comes_compressed(browser: Browser, named: ConnectionManager, s
     assert 0 < small < large / 2
 
 
+@pytest.mark.left_to_ci
 def test_what_has_not_changed_is_not_sent_again(
     browser: Browser, named: ConnectionManager, site: Callable[[Any], Site]
 ) -> None:
@@ -227,6 +232,7 @@ class Workers:
         return app(environ, start_response)
 
 
+@pytest.mark.left_to_ci
 def test_of_several_workers_the_one_in_trouble_is_shown_and_each_is_named(
     browser: Browser,
     server: FaultServer,
