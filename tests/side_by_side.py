@@ -2,7 +2,7 @@
 
 Each process holds all tests that were collected, and is told which of them to run, a unit of some at a time; it sends
 back one message for each test. With pytest-xdist, each process would collect all tests by itself, and send five
-messages for each: for the tests of tests/unit that was a third of the whole CPU time.
+messages for each: so tests/unit took 104 s of CPU time, and this way takes 73.
 
 - Tests that share a fixture of their module or class are one unit: it is often a benchmark's run.
 - So are tests of a browser, for it takes a second to start.
@@ -48,6 +48,9 @@ _LONG = 1.0
 
 #: Seconds that a process has to end once it was told to.
 _PATIENCE = 10.0
+
+#: What ends a run.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 #: The exit code of a process that was interrupted.
 _INTERRUPTED = 130
@@ -131,10 +134,13 @@ def plan(items: Sequence[pytest.Item]) -> list[Unit]:
             else:
                 loose.append(index)
         units += (loose[at : at + _AT_ONCE] for at in range(0, len(loose), _AT_ONCE))
-    long = [unit for unit in units if _takes_long(items[unit[0]])]
-    others = [unit for unit in units if not _takes_long(items[unit[0]])]
-    waiting = [unit for unit in others if items[unit[0]].nodeid.startswith(_WAITING)]
-    working = [unit for unit in others if not items[unit[0]].nodeid.startswith(_WAITING)]
+    long: list[Unit] = []
+    waiting: list[Unit] = []
+    working: list[Unit] = []
+    for unit in units:
+        first = items[unit[0]]
+        kind = long if _takes_long(first) else waiting if first.nodeid.startswith(_WAITING) else working
+        kind.append(unit)
     ordered = long + _in_turns(waiting, working)
     at_the_end = ordered[len(ordered) * 9 // 10 :]
     shared = {unit[0] for unit in kept.values()}
@@ -169,7 +175,8 @@ def _takes_long(item: pytest.Item) -> bool:
 def _fixtures(item: pytest.Item) -> dict[str, Any]:
     """The definitions of all that the test uses, by their names."""
     found = getattr(item, "_fixtureinfo", None)  # which functions have, and other plugins' items need not
-    return {} if found is None else dict(found.name2fixturedefs)
+    definitions: dict[str, Any] = getattr(found, "name2fixturedefs", {})
+    return definitions
 
 
 class _Process:
@@ -234,11 +241,14 @@ class _Run:
             signal.signal(signal.SIGTERM, before)
 
     def _hear_all(self) -> None:
-        for tests in wait(list(self._processes), timeout=1.0):
+        heard = wait(list(self._processes), timeout=1.0)
+        for tests in heard:
             self._hear(self._processes[tests])  # type: ignore[index]
+        if heard:
+            return
         # The other end of a pipe may be held by what a test has forked: that is no sign of life.
         for process in list(self._processes.values()):
-            if not process.tests.poll() and process.ended() is not None:
+            if process.ended() is not None and not process.tests.poll():
                 self._gone(process)
 
     def _end_all(self) -> None:
@@ -251,8 +261,7 @@ class _Run:
                 process.end(late)
         except KeyboardInterrupt:  # once more
             for process in self._processes.values():
-                process.kill(signal.SIGKILL)
-                process.end(late)
+                process.end(late=0.0)
             raise
 
     def _start(self) -> None:
@@ -320,9 +329,6 @@ class _Run:
 
     def _report(self, report: pytest.TestReport) -> None:
         self._config.hook.pytest_runtest_logreport(report=report)
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _no_other_threads() -> None:
