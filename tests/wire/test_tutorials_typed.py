@@ -34,6 +34,8 @@ TUTORIALS = sorted((ROOT / "docs" / "tutorial").glob("*.md"))
 _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 #: What moves the cursor, colours, or switches the terminal's ways.
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|\x1b[=>]|\x1b[()]\w|[\x00\x07\x08\r]")
+#: One of which the rest is still to come.
+_BEGUN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07]*|[()])?$")
 #: Between these two the newer prompt lets others write.
 _BEGIN, _END = "\x1b[?2004l", "\x1b[?2004h"
 _READY = re.compile(r"(?:^|\n)>>> *$")
@@ -73,7 +75,7 @@ class Session:
     def _until(self, wanted: re.Pattern[str]) -> None:
         """Read until what was shown since the last line ends so."""
         end = time.monotonic() + 60
-        while not wanted.search(_plain(self._shown)):
+        while not wanted.search(_plain(self._shown)) or _BEGUN.search(self._shown):
             assert time.monotonic() < end, f"no {wanted.pattern!r} within 60 s:\n{self._shown!r}"
             if select.select([self._terminal], [], [], 0.5)[0]:
                 self._shown += os.read(self._terminal, 65536).decode("utf-8", "replace")
