@@ -65,7 +65,7 @@ def _traffic(server: FaultServer) -> dict[str, Any]:
 
 
 def _report(log: Path, truth: dict[str, Any]) -> Report:
-    """On this traffic alone: a connection of an earlier test may still probe its host, and tells this log of it."""
+    """On this traffic alone: refused calls of an earlier test may be told only now, since they are told together."""
     return report_on(log, chosen=Filter(hosts=(truth["host"],)))
 
 
