@@ -332,8 +332,10 @@ def run(page: Path) -> int:
 
 def _next_page() -> Path:
     """In a process of its own for each page that is asked for, this returns it; the first ends when none comes."""
-    import sleepwalker.cli  # noqa: F401 - for all pages
+    import sleepwalker.cli
 
+    with sleepwalker.Connection("http://127.0.0.1", sleepwalker.ANONYMOUS):
+        pass  # what the first connection imports, nearly every page would import anew
     Servers.shared = start_server()
     for line in sys.stdin:
         with tempfile.TemporaryFile() as written:
