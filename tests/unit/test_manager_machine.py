@@ -486,7 +486,7 @@ class ManagerMachine(RuleBasedStateMachine):
             if host in others:
                 others.remove(host)
                 back.add(host)
-        for name in back - set(isolations):
+        for name in back.difference(*isolations.values()):
             self.model.servers[name].isolated = False
 
     # -- what happens to hosts and connections

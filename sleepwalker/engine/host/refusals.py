@@ -111,7 +111,7 @@ class Refusals:
 
     def __del__(self) -> None:
         # Its host is forgotten: under a lock, or while the garbage collector runs, so no observer can be called.
-        if self._untold:
+        if getattr(self, "_untold", None):  # there is none where a signal handler raised in the constructor
             _forgotten.append((THIS_PROCESS.pid, self._clock, self._untold))
 
 

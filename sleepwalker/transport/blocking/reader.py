@@ -229,7 +229,8 @@ class RawReader(io.RawIOBase):
         return self._reader.read_into(buffer)
 
     def close(self) -> None:
-        self._reader.release()
+        if reader := getattr(self, "_reader", None):  # there is none where a signal handler raised in the constructor
+            reader.release()
         super().close()
 
 
