@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import difflib
 import doctest
+import gc
 import io
 import json
 import os
@@ -372,4 +373,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])  # an example imports the package, not the tests beside this file
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # to look through all that was imported would take longer than most pages
+    sys.exit(code)
