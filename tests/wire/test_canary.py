@@ -44,6 +44,7 @@ from sleepwalker.cli import main
 from sleepwalker.events import Event
 from tests.both_drivers import threads_only
 from tests.naming import steady
+from tests.ranges import whole
 from tests.wire.watching import Watch, watching
 
 pytestmark = pytest.mark.both_drivers
@@ -232,7 +233,7 @@ def test_what_is_exported_is_looked_at(server: FaultServer, out: Everything) -> 
     assert f'sleepwalker_attempts_total{{host="{server.url}",name="{server.url}"}} 2.0' in seen["prometheus"]
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+@pytest.mark.parametrize("method", [whole("GET"), "POST", whole("PUT")])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_the_server(server: FaultServer, out: Everything, fault: str, method: str) -> None:
     server.default = FAULTS[fault]

@@ -28,6 +28,7 @@ from sleepwalker import (
 )
 from sleepwalker import ConnectionError as OurConnectionError
 from tests.both_drivers import threads_only
+from tests.ranges import whole
 
 pytestmark = pytest.mark.both_drivers
 
@@ -232,7 +233,8 @@ URIS = [
 
 
 @pytest.mark.parametrize(
-    "params", [None, {"q": "ä b", "l": [1, 2]}, [("a", "1"), ("a", "2")], "raw=1", b"raw=1", {"n": None}]
+    "params",
+    [None, {"q": "ä b", "l": [1, 2]}, *map(whole, ([("a", "1"), ("a", "2")], "raw=1", b"raw=1", {"n": None}))],
 )
 @pytest.mark.parametrize("uri", URIS)
 def test_a_request_looks_on_the_wire_as_one_of_requests(server: FaultServer, uri: str, params: Any) -> None:

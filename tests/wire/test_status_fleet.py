@@ -93,7 +93,7 @@ def test_a_worker_whose_store_goes_away_says_that_it_is_alone(
     assert "<title>No hosts yet · Hosts</title>" in text
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True), whole(390, False)])
+@pytest.mark.parametrize(("width", "dark"), [whole(1280, False), (390, True), whole(390, False)])
 def test_the_section_is_seen_and_neither_the_browser_nor_axe_finds_fault(
     width: int, dark: bool, workers: list[ConnectionManager], browser: Browser, site: Callable[[Any], Site]
 ) -> None:

@@ -17,6 +17,7 @@ from servers import Exchange, FaultServer, Step, TlsMaterial, elapsed, forward_p
 
 from sleepwalker import ANONYMOUS, Connection, DeadlineExceeded, HTTPRequestEntityTooLarge, Policy, ReadError
 from tests.both_drivers import threads_only
+from tests.ranges import whole
 
 pytestmark = pytest.mark.both_drivers
 
@@ -202,7 +203,7 @@ def test_a_refusal_without_an_end_is_bounded_by_read(running: FaultServer, tls: 
 
 @both_ways
 @every_body
-@pytest.mark.parametrize("piece", [1, 7, 1000])
+@pytest.mark.parametrize("piece", [whole(1), 7, whole(1000)])
 def test_interim_responses_do_not_end_the_sending(
     running: FaultServer, tls: TlsMaterial, kind: str, piece: int
 ) -> None:

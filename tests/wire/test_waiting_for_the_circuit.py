@@ -27,7 +27,7 @@ from sleepwalker import (
 from sleepwalker import ConnectionError as OurConnectionError
 from tests.both_drivers import threads_only
 
-pytestmark = pytest.mark.both_drivers
+pytestmark = [pytest.mark.both_drivers, pytest.mark.long]
 
 #: A circuit that one failure opens for half a minute, and calls that wait for it for twice as long.
 SHUT: dict[str, Any] = {
