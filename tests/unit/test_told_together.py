@@ -29,6 +29,7 @@ from sleepwalker import (
 from sleepwalker.engine.host import refusals
 from sleepwalker.events import CallEvent, Event, RequestFailed, RequestFinished, RequestRejected
 from tests.both_drivers import threads_only
+from tests.ranges import whole
 from tests.unit.engine_driver import World, answer
 
 pytestmark = [pytest.mark.both_drivers("tests.unit.manager_driver"), pytest.mark.once]
@@ -317,7 +318,7 @@ ask(41)
 """
 
 
-@pytest.mark.parametrize("at_exit", [0, 7])
+@pytest.mark.parametrize("at_exit", [whole(0), 7])
 def test_the_end_of_the_program_tells_what_waits(tmp_path: Any, at_exit: int) -> None:
     """Calls that an exit handler makes are refused after that, and told one by one."""
     log = tmp_path / "log.jsonl"

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from servers import Exchange, FaultServer, Step, json_reply, redirect, reply, stall
 
+from tests.ranges import whole
+
 ROOT = Path(__file__).parents[2]
 
 #: Does each thing for the first time in a loop, and says which modules came with it, and who asked for them.
@@ -116,7 +118,7 @@ def _answer(exchange: Exchange) -> Step:
     return stall() if path == "/slow" else json_reply({}, headers={"Link": '</2>; rel="next"'})
 
 
-@pytest.mark.parametrize("setting", _SETTINGS)
+@pytest.mark.parametrize("setting", [whole("no logging"), "stdlib", "json lines", whole("structlog")])
 def test_nothing_is_imported_while_a_loop_runs(server: FaultServer, tmp_path: Path, setting: str) -> None:
     server.default = _answer
     program = _PROGRAM.format(setting=_SETTINGS[setting])

@@ -24,7 +24,7 @@ SEED = 1 if os.environ.get("CI", "").lower() not in ("", "0", "false") else rand
 CALLS = int(os.environ.get("SLEEPWALKER_STORM", some(100, 150)))
 
 #: Where the most is under way when a signal comes. Each of the others is a process of two seconds, too.
-HERE = ("retried", "hedged", "waiting for the circuit", "find")
+HERE = ("retried", "find")
 
 
 @pytest.mark.once

@@ -29,7 +29,7 @@ from urllib3 import HTTPConnectionPool, HTTPHeaderDict, Retry
 
 from sleepwalker import ANONYMOUS, Connection, HTTPNotFound, Policy, SleepwalkerException
 from sleepwalker.transport.blocking import fast_path
-from tests.ranges import some
+from tests.ranges import some, whole
 
 POLICY = Policy(retry=False, breaker=False)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -471,9 +471,9 @@ print(len(seen))
     ("module", "owner", "name"),
     [
         ("urllib3.connectionpool", "HTTPConnectionPool", "urlopen"),
-        ("http.client", "HTTPConnection", "endheaders"),
-        ("requests.sessions", "Session", "send"),
-        ("requests.adapters", "HTTPAdapter", "send"),
+        whole("http.client", "HTTPConnection", "endheaders"),
+        whole("requests.sessions", "Session", "send"),
+        whole("requests.adapters", "HTTPAdapter", "send"),
     ],
 )
 def test_a_step_that_was_wrapped_before_we_were_loaded_is_taken(
