@@ -27,7 +27,7 @@ demo: setup  ## Send real traffic to a fleet of flaky servers on this machine, w
 	@mkdir -p artifacts
 	@$(BIN)/sleepwalker demo --html artifacts/demo.html $(ARGS)
 
-test: setup  ## Run all tests, side by side: four to five minutes on two cores
+test: setup  ## Run all tests, side by side: about four minutes on two cores
 	@scripts/system-packages
 	@$(BIN)/python -m pytest --processes=auto $(ARGS)
 

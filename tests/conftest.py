@@ -36,7 +36,7 @@ _PACKAGES: dict[str, str] = {
 _STDERR = pytest.StashKey[int]()
 
 #: How long all tests take; README.md, CONTRIBUTING.md and `make help` say so, too.
-_TAKES = "four to five minutes on two cores"
+_TAKES = "about four minutes on two cores"
 
 #: What the reason of such a skip looks like.
 _NEEDS = re.compile(r"needs (\S+) \(Debian package")
