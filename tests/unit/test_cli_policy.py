@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from sleepwalker.__main__ import run
 from sleepwalker.cli import main
 from sleepwalker.policy import Policy
 
@@ -228,17 +225,3 @@ def test_a_secret_in_wrong_arguments_is_not_repeated(argv: list[str], capsys: py
 def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("sleepwalker ")
-
-
-def test_the_process_ends_with_the_commands_code_and_without_a_search_for_garbage(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The search took a quarter of a short command's time."""
-    done: list[str] = []
-    monkeypatch.setattr(gc, "freeze", lambda: done.append(capsys.readouterr().out))
-    for arguments, code in (["policy", "list"], 0), (["policy", "show", "nothing-of-the-kind"], 2):
-        monkeypatch.setattr(sys, "argv", ["sleepwalker", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            run()
-        assert ended.value.code == code
-    assert [bool(written) for written in done] == [True, False]
