@@ -23,6 +23,6 @@ def some(here: T, in_ci: T, *, with_each: bool = False) -> T:
     return in_ci if _whole or (_in_ci and with_each) else here
 
 
-def whole(*values: object) -> ParameterSet:
-    """A parameter's value that is left to CI."""
-    return pytest.param(*values, marks=pytest.mark.left_to_ci)
+def whole(*values: object, with_each: bool = False) -> ParameterSet:
+    """A parameter's value that is left to CI; `with_each`: to CI with each interpreter."""
+    return pytest.param(*values, marks=[] if _in_ci and with_each else pytest.mark.left_to_ci)

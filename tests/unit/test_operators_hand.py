@@ -325,6 +325,18 @@ def test_restoring_a_url_ends_all_that_its_names_said_of_the_host() -> None:
     refusal(lambda: bed.manager.find("orders"))
 
 
+def test_a_host_that_was_restored_is_isolated_anew_by_what_is_said_now() -> None:
+    """And no longer by the name that isolated it before, although that still stands for itself."""
+    bed = Bed()
+    bed.hook.act = lambda host, auth: bed.conn(A)
+    bed.manager.find("orders")
+    bed.manager.isolate("orders", reason="first")
+    bed.manager.restore(A)
+    bed.manager.isolate(A, reason="second", until=60)
+    health = bed.manager.health(A)
+    assert (health.isolated_reason, health.isolated_until) == ("second", WALL + 60)
+
+
 def test_what_is_left_of_two_isolations_is_what_is_told() -> None:
     bed = Bed()
     bed.hook.act = lambda host, auth: bed.conn(A)

@@ -166,7 +166,7 @@ print(len(os.listdir("/proc/self/fd")) - before)
 
 
 @pytest.mark.parametrize("end", ["closed", "dropped"])
-@pytest.mark.parametrize("headers", [{}, whole({"Connection": "close"})], ids=["kept open", "hangs up"])
+@pytest.mark.parametrize("headers", [{}, whole({"Connection": "close"}, with_each=True)], ids=["kept open", "hangs up"])
 def test_a_connection_that_goes_from_loop_to_loop_leaves_nothing_behind(
     server: FaultServer, end: str, headers: dict[str, str]
 ) -> None:

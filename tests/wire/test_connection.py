@@ -234,7 +234,11 @@ URIS = [
 
 @pytest.mark.parametrize(
     "params",
-    [None, {"q": "ä b", "l": [1, 2]}, *map(whole, ([("a", "1"), ("a", "2")], "raw=1", b"raw=1", {"n": None}))],
+    [
+        None,
+        {"q": "ä b", "l": [1, 2]},
+        *(whole(one, with_each=True) for one in ([("a", "1"), ("a", "2")], "raw=1", b"raw=1", {"n": None})),
+    ],
 )
 @pytest.mark.parametrize("uri", URIS)
 def test_a_request_looks_on_the_wire_as_one_of_requests(server: FaultServer, uri: str, params: Any) -> None:

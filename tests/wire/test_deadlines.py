@@ -103,7 +103,7 @@ DRIPS = [
 
 
 @pytest.mark.parametrize(("fault", "phase"), DRIPS)
-@pytest.mark.parametrize("secure", [whole(False), True], ids=["http", "https"])
+@pytest.mark.parametrize("secure", [whole(False, with_each=True), True], ids=["http", "https"])
 def test_the_attempt_deadline_holds_while_the_server_drips(
     tls: TlsMaterial, secure: bool, fault: Any, phase: str
 ) -> None:

@@ -118,7 +118,9 @@ def _answer(exchange: Exchange) -> Step:
     return stall() if path == "/slow" else json_reply({}, headers={"Link": '</2>; rel="next"'})
 
 
-@pytest.mark.parametrize("setting", [whole("no logging"), "stdlib", "json lines", whole("structlog")])
+@pytest.mark.parametrize(
+    "setting", [name if name in ("stdlib", "json lines") else whole(name, with_each=True) for name in _SETTINGS]
+)
 def test_nothing_is_imported_while_a_loop_runs(server: FaultServer, tmp_path: Path, setting: str) -> None:
     server.default = _answer
     program = _PROGRAM.format(setting=_SETTINGS[setting])

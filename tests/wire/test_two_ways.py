@@ -471,9 +471,9 @@ print(len(seen))
     ("module", "owner", "name"),
     [
         ("urllib3.connectionpool", "HTTPConnectionPool", "urlopen"),
-        whole("http.client", "HTTPConnection", "endheaders"),
-        whole("requests.sessions", "Session", "send"),
-        whole("requests.adapters", "HTTPAdapter", "send"),
+        whole("http.client", "HTTPConnection", "endheaders", with_each=True),
+        whole("requests.sessions", "Session", "send", with_each=True),
+        whole("requests.adapters", "HTTPAdapter", "send", with_each=True),
     ],
 )
 def test_a_step_that_was_wrapped_before_we_were_loaded_is_taken(

@@ -203,7 +203,7 @@ def test_a_refusal_without_an_end_is_bounded_by_read(running: FaultServer, tls: 
 
 @both_ways
 @every_body
-@pytest.mark.parametrize("piece", [whole(1), 7, whole(1000)])
+@pytest.mark.parametrize("piece", [whole(1, with_each=True), 7, whole(1000, with_each=True)])
 def test_interim_responses_do_not_end_the_sending(
     running: FaultServer, tls: TlsMaterial, kind: str, piece: int
 ) -> None:
