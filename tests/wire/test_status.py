@@ -309,12 +309,14 @@ def test_it_is_a_table_with_headings_for_who_does_not_see_it(
         shown = [node for node in nodes if not node.get("ignored")]
         return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in shown]
 
-    def headings(said: list[tuple[str, str]]) -> tuple[int, ...]:
-        roles = [role for role, _ in said]
-        return tuple(map(roles.count, ("table", "rowheader", "columnheader")))
+    def rows(said: list[tuple[str, str]]) -> int:
+        return [role for role, _ in said].count("rowheader")
 
     # Browsers build this tree some time after the page, row by row.
-    found = browser.until(lambda: said if headings(said := spoken()) == (1, 8, 11) else None, "all of it is spoken")
+    found = browser.until(lambda: said if rows(said := spoken()) >= 8 else None, "all rows are spoken")
+    roles = [role for role, _ in found]
+    assert roles.count("table") == 1
+    assert (roles.count("rowheader"), roles.count("columnheader")) == (8, 11)
     assert {"Hosts, worst first", "Hosts by state", "Host"} <= {name for _, name in found}
 
 
